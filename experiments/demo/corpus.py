@@ -1,0 +1,136 @@
+"""The demo's text: the source of the Python standard library of the running interpreter.
+
+Every machine that can run this project has this text, so the demo needs no download. Modules fall into three
+disjoint splits by a hash of their path:
+
+- ``public`` (60 %): trains the demo model; also the public calibration text;
+- ``private`` (25 %): what the demo's clients hold;
+- ``evaluation`` (15 %): perplexity is measured here.
+
+Files that share much of their text (:func:`near_duplicate_groups`) always fall on one side. The package that a
+module belongs to (``asyncio``, ``email``, a top-level module of its own) is kept, so that ``--partition natural``
+can give a client a package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sysconfig
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["public", "private", "evaluation"]
+
+# Tests and IDLE are not library code; lib2to3, distutils and ensurepip left the library in 3.12 and 3.13; encodings
+# and pydoc_data are generated tables.
+EXCLUDED_FOLDERS = frozenset(
+    "test tests idlelib tkinter turtledemo lib2to3 distutils ensurepip encodings pydoc_data"
+    " site-packages __pycache__".split()
+)
+SHINGLE_WORDS = 12
+DUPLICATE_SHARE = 0.25
+BOILERPLATE_FILES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One source file of the standard library.
+
+    Attributes:
+        path: path below the library folder, with forward slashes, such as ``asyncio/base_events.py``.
+        package: its first folder, or the module's own name at top level; the demo's natural client.
+        split: the side of the split it falls on.
+        text: its source.
+    """
+
+    path: str
+    package: str
+    split: Split
+    text: str
+
+
+@cache
+def load_modules() -> tuple[Module, ...]:
+    """Read every module of the running interpreter's library, in path order.
+
+    Raises:
+        FileNotFoundError: the interpreter ships without its library sources.
+    """
+    texts = dict(_read_sources(Path(sysconfig.get_path("stdlib"))))
+    if not texts:
+        raise FileNotFoundError(
+            f"no .py files below {sysconfig.get_path('stdlib')}: this Python has no library sources, which the "
+            "demo text needs; use a standard CPython or give --data a file"
+        )
+    leader = near_duplicate_groups(texts)
+    return tuple(
+        Module(path=path, package=path.split("/")[0].removesuffix(".py"), split=split_of(leader[path]), text=text)
+        for path, text in texts.items()
+    )
+
+
+def split_of(path: str) -> Split:
+    """Say which split a path falls into: the same on every machine and for every Python version."""
+    draw = int.from_bytes(hashlib.sha256(f"fedprllm demo split|{path}".encode()).digest()[:8], "big") / 2**64
+    if draw < 0.60:
+        return "public"
+    return "private" if draw < 0.85 else "evaluation"
+
+
+def texts_of(split: Split) -> list[str]:
+    """List the source texts of one split, in path order."""
+    return [module.text for module in load_modules() if module.split == split]
+
+
+def near_duplicate_groups(texts: Mapping[str, str]) -> dict[str, str]:
+    """Map each path to its group's first path: files that share text stand together.
+
+    Two files are grouped when the smaller shares at least ``DUPLICATE_SHARE`` of its runs of ``SHINGLE_WORDS``
+    words with the larger; runs found in ``BOILERPLATE_FILES`` files or more (licence texts) do not count. Groups
+    are the connected components.
+    """
+    shingles = {path: _shingles(text) for path, text in texts.items()}
+    owners = defaultdict(list)
+    for path, own in shingles.items():
+        for shingle in own:
+            owners[shingle].append(path)
+    shared: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for paths in owners.values():
+        if len(paths) < BOILERPLATE_FILES:
+            for pair in combinations(paths, 2):
+                shared[pair] += 1
+
+    leader = {path: path for path in texts}
+
+    def find(path: str) -> str:
+        while leader[path] != path:
+            path = leader[path]
+        return path
+
+    for (first, second), count in sorted(shared.items()):
+        if count >= DUPLICATE_SHARE * min(len(shingles[first]), len(shingles[second])):
+            low, high = sorted((find(first), find(second)))
+            leader[high] = low
+    return {path: find(path) for path in texts}
+
+
+def _shingles(text: str) -> set[int]:
+    words = re.findall(r"\w+", text)
+    return {hash(tuple(words[start : start + SHINGLE_WORDS])) for start in range(len(words) - SHINGLE_WORDS + 1)}
+
+
+def _read_sources(library: Path) -> Iterator[tuple[str, str]]:
+    # os.walk, unlike rglob, can leave a folder out unread: site-packages lies below and is far larger.
+    found = []
+    for folder, subfolders, names in os.walk(library):
+        subfolders[:] = [name for name in subfolders if name not in EXCLUDED_FOLDERS]
+        found += [Path(folder, name) for name in names if name.endswith(".py")]
+    for file in sorted(found):
+        yield file.relative_to(library).as_posix(), file.read_text(encoding="utf-8", errors="replace")

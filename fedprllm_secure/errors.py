@@ -1,0 +1,9 @@
+"""The errors a user can mend: each message says what is wrong, where, and what would do.
+
+ValueError
+  InputError          a flag, a file, a model or a text that cannot be used
+"""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the command line prints it as one line and exits with status 2."""
