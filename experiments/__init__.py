@@ -1,0 +1,1 @@
+"""The command line and what it needs: configurations, benchmarks, and the built-in demo."""

@@ -31,8 +31,20 @@ Split = Literal["public", "private", "evaluation"]
 # Tests and IDLE are not library code; lib2to3, distutils and ensurepip left the library in 3.12 and 3.13; encodings
 # and pydoc_data are generated tables.
 EXCLUDED_FOLDERS = frozenset(
-    "test tests idlelib tkinter turtledemo lib2to3 distutils ensurepip encodings pydoc_data"
-    " site-packages __pycache__".split()
+    [
+        "__pycache__",
+        "distutils",
+        "encodings",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "pydoc_data",
+        "site-packages",
+        "test",
+        "tests",
+        "tkinter",
+        "turtledemo",
+    ]
 )
 SHINGLE_WORDS = 12
 DUPLICATE_SHARE = 0.25

@@ -32,7 +32,7 @@ WARM_UP_STEPS = 60
 DECAY_SHARE = 0.45
 CHECKPOINT_STEPS = 50
 # Words with a leading space, digits in threes, punctuation runs, and a line break with its whole indentation.
-TOKEN_PATTERN = r"\n[ \t]*| ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|[ \t]+|\s"
+SPLIT_PATTERN = r"\n[ \t]*| ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|[ \t]+|\s"
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
@@ -40,7 +40,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(TOKEN_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -140,7 +140,8 @@ def train(work: Path, *, steps: int, seed: int, device: torch.device, compiled: 
     stream, held_out = token_stream(tokenizer, training_texts), token_stream(tokenizer, held_out_texts)
     tokens_per_byte = len(held_out) / sum(len(text.encode()) for text in held_out_texts)
 
-    model = make_model(seed).to(device)
+    model = make_model(seed)
+    nn.Module.to(model, device)
     optimizers = make_optimizers(model)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     checkpoint, first = work / "checkpoint.pt", 0
@@ -200,7 +201,8 @@ def main() -> None:
     model = train(
         flags.work, steps=flags.steps, seed=flags.seed, device=torch.device(flags.device), compiled=flags.compile
     )
-    model.to("cpu", torch.bfloat16).save_pretrained(flags.out)
+    nn.Module.to(model, "cpu", torch.bfloat16)
+    model.save_pretrained(flags.out)
     PreTrainedTokenizerFast.from_pretrained(flags.work / "tokenizer").save_pretrained(flags.out)
 
 

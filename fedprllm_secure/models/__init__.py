@@ -1,0 +1,1 @@
+"""Models: checkpoints on disk, networks streamed block by block, and their prunable matrices."""

@@ -129,7 +129,9 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     unknown = {name: entry["dtype"] for name, entry in header.items() if entry["dtype"] not in DTYPES}
     if unknown:
         name, dtype = next(iter(unknown.items()))
-        raise InputError(f"{file} holds {name} as {dtype}: quantised checkpoints cannot be pruned; give a 16/32-bit one")
+        raise InputError(
+            f"{file} holds {name} as {dtype}: quantised checkpoints cannot be pruned; give a 16/32-bit one"
+        )
     return {
         name: StoredTensor(
             file=file,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class StreamedModel:
         self._network = _build_network(self.config, self.dtype)
         self._blocks_name, self._blocks = find_blocks(self._network)
         self.num_blocks = len(self._blocks)
-        mapping = get_model_conversion_mapping(self._network)
+        mapping: list[Any] = get_model_conversion_mapping(self._network)
         self._mapping = mapping
         self._renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
         self._converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
@@ -89,9 +89,18 @@ class StreamedModel:
         """Number of token ids the model knows."""
         return int(self.config.get_text_config().vocab_size)
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states between blocks."""
+        return int(self.config.get_text_config().hidden_size)
+
     def block_name(self, index: int) -> str:
         """Give a block's name in memory, such as ``model.layers.0``."""
         return f"{self._blocks_name}.{index}"
+
+    def block_module(self, index: int) -> nn.Module:
+        """Give a block's module; its weights are there only within :meth:`block`."""
+        return self._blocks[index]
 
     def disk_names(self, index: int) -> list[str]:
         """List the checkpoint tensors that make up a block."""
@@ -206,10 +215,8 @@ class StreamedModel:
             raise Seen
 
         with self.outer(), self.block(0), _replaced_forward(first, probe):
-            try:
+            with suppress(Seen):
                 self._network(input_ids=ids[:, :8].to(self.device), use_cache=False)
-            except Seen:
-                pass
         return isinstance(returned[0], tuple)
 
     @contextmanager
@@ -217,9 +224,14 @@ class StreamedModel:
         skipped = set(skip.modules()) if skip is not None else set()
         owners = [owner for owner in module.modules() if owner not in skipped]
         empty = [
-            (owner, name, parameter) for owner in owners for name, parameter in owner._parameters.items() if parameter is not None
+            (owner, name, parameter)
+            for owner in owners
+            for name, parameter in owner._parameters.items()
+            if parameter is not None
         ]
-        buffers = [(owner, name, buffer) for owner in owners for name, buffer in owner._buffers.items() if buffer is not None]
+        buffers = [
+            (owner, name, buffer) for owner in owners for name, buffer in owner._buffers.items() if buffer is not None
+        ]
         try:
             self._load(names)
             if module is self._network:
@@ -265,10 +277,16 @@ class StreamedModel:
     def _check_coverage(self) -> None:
         covered = set(self.memory_names.values())
         prefix = self._blocks_name + "."
-        missing = [name for name, _ in self._network.named_parameters() if name.startswith(prefix) and name not in covered]
+        missing = [
+            name for name, _ in self._network.named_parameters() if name.startswith(prefix) and name not in covered
+        ]
         # A converter of one checkpoint tensor into many parameters names only the first.
         split = [c for c in self._converters if len(c.target_patterns) > 1]
-        missing = [n for n in missing if not any(re.search(p.replace("*", r"\d+"), n) for c in split for p in c.target_patterns)]
+        missing = [
+            n
+            for n in missing
+            if not any(re.search(p.replace("*", r"\d+"), n) for c in split for p in c.target_patterns)
+        ]
         if missing:
             raise InputError(
                 f"{self.checkpoint.folder} holds no tensor for {missing[0]} ({len(missing)} missing): the weights do "
@@ -276,7 +294,7 @@ class StreamedModel:
             )
 
 
-def find_blocks(network: nn.Module) -> tuple[str, nn.ModuleList]:
+def find_blocks(network: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """Find a causal LM's decoder blocks: the outermost list of as many modules as the configuration has layers.
 
     Raises:

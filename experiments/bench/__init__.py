@@ -1,0 +1,17 @@
+"""Benchmarks: speed and memory side by side, in one run, with a peer or a measured limit."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+
+from experiments.bench.calibration import bench_calibration
+from experiments.bench.memory import bench_memory
+
+BENCHMARKS: Mapping[str, Callable[[], None]] = {"calibration": bench_calibration, "memory": bench_memory}
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Run a benchmark by name; returns the exit status."""
+    BENCHMARKS[flags.name]()
+    return 0

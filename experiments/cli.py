@@ -1,0 +1,123 @@
+"""The command line: ``fedprllm``.
+
+Exit status: 0 done; 1 unexpected (the traceback is in ``DIR/error.log``); 2 bad usage, bad input or a full disk; 3 the
+protocol aborted; 130 interrupted, and the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments.flags import OneLineParser, add_model_flags, add_prune_flags
+
+DONE, UNEXPECTED, BAD_INPUT, ABORTED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser of every command."""
+    parser = OneLineParser(prog="fedprllm", description="Prune a language model across parties who keep their text.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    prune = commands.add_parser(
+        "prune",
+        help="clients with private text prune one model together",
+        description="Clients compute prune masks of a public model from private text; the server adds them up under a "
+        "protocol and removes the most-voted weights. Baselines are measured in the same run.",
+        epilog="example: fedprllm prune --model demo --data demo --clients 8 --sparsity 0.5 --out demo-run",
+    )
+    add_prune_flags(prune)
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="perplexity of a model, dense and under saved prune masks",
+        description="Measure perplexity on non-overlapping windows, streaming the model block by block.",
+        epilog="example: fedprllm evaluate --model demo --prune-masks demo-run/prune_masks.safetensors",
+    )
+    add_model_flags(evaluate)
+    evaluate.add_argument("--prune-masks", type=Path, action="append", default=[], metavar="FILE", help="may repeat")
+    evaluate.add_argument("--text-field", metavar="NAME", help="column that holds the text (default: text)")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    bench = commands.add_parser("bench", help="measure speed and memory against a peer or a limit")
+    from experiments.bench import BENCHMARKS
+
+    bench.add_argument("name", choices=list(BENCHMARKS), help="which one")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    # Model code prints load reports and hints that are not about this run.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        flags = make_parser().parse_args(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return guarded(lambda: _command(flags)(flags), out=getattr(flags, "out", None))
+
+
+def _command(flags: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    # Imported here: torch and transformers take seconds, and --help should not.
+    if flags.command == "prune":
+        from experiments.prune_command import run
+    elif flags.command == "evaluate":
+        from experiments.evaluate_command import run
+    else:
+        from experiments.bench import run
+    return run
+
+
+def guarded(work: Callable[[], int], *, out: Path | None) -> int:
+    """Run ``work`` and turn what it raises into an exit status and one line on stderr."""
+    from protocols import ProtocolError
+
+    try:
+        return work()
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    except ProtocolError as error:
+        print(f"the protocol aborted: {error}", file=sys.stderr)
+        return ABORTED
+    except ValueError as error:
+        from fedprllm_secure.data import DataError
+        from fedprllm_secure.errors import InputError
+
+        if isinstance(error, InputError | DataError):
+            print(f"fedprllm: {_one_line(error)}", file=sys.stderr)
+            return BAD_INPUT
+        return _unexpected(error, out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
+            where = f" ({error.filename})" if error.filename else ""
+            print(f"fedprllm: {error.strerror}{where}; finished blocks are kept", file=sys.stderr)
+            return BAD_INPUT
+        return _unexpected(error, out)
+    except Exception as error:  # the last resort: never a bare traceback
+        return _unexpected(error, out)
+
+
+def _unexpected(error: BaseException, out: Path | None) -> int:
+    text = "".join(traceback.format_exception(error))
+    place = "" if out is None else f"; the traceback is in {out / 'error.log'}"
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "error.log").write_text(text)
+        except OSError:
+            out = None
+    if out is None:
+        print(text, file=sys.stderr)
+    print(f"fedprllm: unexpected {type(error).__name__}: {_one_line(error)}{place}", file=sys.stderr)
+    return UNEXPECTED
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What a person sees in the terminal: progress bars while work goes on, tables when it is done."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+PHASE_NAMES = {"prune": "pruning block", "evaluate": "evaluating block"}
+VARIANT_NAMES = {
+    "dense": "dense (unpruned)",
+    "central": "central (one party holds all text)",
+    "federated": "federated",
+    "scaled": "federated, scaled",
+    "local": "local-only (mean over clients)",
+    "public": "public-only (no client at all)",
+    "magnitude": "magnitude (no data)",
+}
+
+
+class PhaseBars:
+    """One progress bar a phase, on stderr so that stdout stays clean."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Make the bars; ``quiet`` hides them."""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=quiet,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> PhaseBars:
+        """Show the bars."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bars as they stand."""
+        self._progress.stop()
+
+    def update(self, phase: str, done: int, total: int) -> None:
+        """Set a phase's progress."""
+        if phase not in self._tasks:
+            self._tasks[phase] = self._progress.add_task(PHASE_NAMES.get(phase, phase), total=total, completed=done)
+        self._progress.update(self._tasks[phase], completed=done)
+
+
+def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, note: str = "") -> None:
+    """Print a result as tables, or as JSON."""
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    console = Console()
+    if result["perplexity"]:
+        console.print(perplexity_table(result["perplexity"]))
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    sparsity, data = result["sparsity"], result["data"]
+    facts.add_row(
+        "pruned",
+        f"{sparsity['achieved_fraction']:.2%} of {sparsity['prunable_weights']:,} prunable weights by "
+        f"{data['clients']} clients x {data['windows_per_client']} windows of {data['window_length_tokens']} tokens",
+    )
+    up = sum(step["client_up_max_bytes"] for step in result["bytes"].values())
+    down = sum(step["client_down_max_bytes"] for step in result["bytes"].values())
+    bits = up * 8 / sparsity["prunable_weights"]
+    facts.add_row("traffic", f"{_size(up)} up ({bits:.2f} bits a weight), {_size(down)} down, a client")
+    facts.add_row("time", ", ".join(f"{name} {value:.1f} s" for name, value in result["seconds"].items()))
+    facts.add_row(
+        "peak memory", ", ".join(f"{where} {_size(size)}" for where, size in result["peak_memory_bytes"].items())
+    )
+    facts.add_row("protection", f"protocol {result['protocol']['name']}, dp none: {result['privacy']['claim']}")
+    for line in [*result["notes"], *([note] if note else [])]:
+        facts.add_row("note", line)
+    facts.add_row("results", str(out))
+    console.print(facts)
+
+
+def perplexity_table(perplexity: Mapping[str, Any]) -> Table:
+    """Lay out perplexities, best first after the unpruned model."""
+    table = Table(
+        title=f"perplexity on {perplexity['windows']} windows of {perplexity['context_tokens']} tokens (lower is better)"
+    )
+    table.add_column("model")
+    table.add_column("perplexity", justify="right")
+    table.add_column("bits per byte", justify="right")
+    rows = [(name, perplexity[name]) for name in VARIANT_NAMES if name in perplexity]
+    rows.sort(
+        key=lambda row: (row[0] != "dense", row[1]["perplexity"] if row[1]["perplexity"] is not None else math.inf)
+    )
+    for name, figures in rows:
+        value = "inf" if figures["perplexity"] is None else f"{figures['perplexity']:.3f}"
+        if "standard_deviation" in figures:
+            value += f" ± {figures['standard_deviation']:.3f}"
+        bits = f"{figures['bits_per_byte']:.4f}" if "bits_per_byte" in figures else ""
+        is_result = name == perplexity["result"]
+        table.add_row(VARIANT_NAMES[name], value, bits, style="bold" if is_result else None)
+    return table
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

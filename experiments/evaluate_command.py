@@ -1,0 +1,55 @@
+"""``fedprllm evaluate``: perplexity of a model, dense and under prune masks that a run saved."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments import inputs
+from experiments.console import PhaseBars
+from fedprllm_secure.artifacts import saved_masks
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.evaluation import Variant, dense, perplexities
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    model = inputs.open_model(flags)
+    length = inputs.window_length(flags, model)
+    evaluation = inputs.evaluation_windows(flags, model, length)
+    if evaluation is None:
+        raise InputError("--eval-data is needed: name a text to measure perplexity on")
+    ids, covered = evaluation
+    variants: dict[str, Variant] = {"dense": dense}
+    variants |= {str(file): saved_masks(model, file) for file in flags.prune_masks}
+    with PhaseBars(quiet=flags.json) as bars:
+        measured = perplexities(
+            model,
+            ids,
+            variants,
+            batch_windows=flags.batch_windows,
+            hidden_dtype=inputs.DTYPES.get(flags.hidden_dtype),
+            hidden_memory_bytes=flags.hidden_memory,
+            progress=bars.update,
+        )
+    figures: dict[str, dict[str, Any]] = {
+        name: {
+            "perplexity": found.value,
+            "bits_per_byte": found.bits_per_byte(covered) if covered else None,
+            "predicted_tokens": found.tokens,
+        }
+        for name, found in measured.items()
+    }
+    if flags.json:
+        print(json.dumps({"context_tokens": length, "windows": len(ids), "perplexity": figures}, indent=2))
+        return 0
+    table = Table("model", "perplexity", "bits per byte", title=f"{len(ids)} windows of {length} tokens")
+    for name, row in figures.items():
+        bits = "" if row["bits_per_byte"] is None else f"{row['bits_per_byte']:.4f}"
+        table.add_row(name, f"{row['perplexity']:.3f}", bits)
+    Console().print(table)
+    return 0

@@ -1,0 +1,191 @@
+"""The command line's flags: names, defaults and help. Values are checked by the rooms that use them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fedprllm_secure.payloads import PAYLOADS
+from fedprllm_secure.pruners import PRUNERS
+from fedprllm_secure.schedule import PROPAGATIONS, ROUNDS
+from fedprllm_secure.selection import TIES
+from fedprllm_secure.sparsity import GROUPS
+from protocols import PROTOCOLS, Step
+
+BASELINES = ("dense", "central", "local", "public", "magnitude")
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaint is one line: what is wrong and where to read more."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with status 2."""
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def add_prune_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``fedprllm prune``."""
+    add_model_flags(parser)
+    data = parser.add_argument_group("private text")
+    data.add_argument(
+        "--data",
+        required=True,
+        help="demo, wikitext2, c4, ptb, a hub data set (owner/name), a .txt .jsonl .parquet file, a folder of .txt "
+        "files (one a client), or .safetensors with windows already cut",
+    )
+    data.add_argument("--text-field", metavar="NAME", help="column that holds the text (default: text)")
+    data.add_argument("--clients", type=positive, required=True, metavar="N", help="number of parties")
+    data.add_argument("--windows-per-client", type=positive, default=2, metavar="M", help="default 2, as in the paper")
+    data.add_argument(
+        "--partition",
+        default="iid",
+        help="how text falls to clients: iid, natural (a file, package or --client-field value each), dirichlet:ALPHA "
+        "over --label-field (smaller ALPHA: more unequal); default iid",
+    )
+    data.add_argument("--client-field", metavar="NAME", help="column that names the client, for natural")
+    data.add_argument("--label-field", metavar="NAME", help="column that names the label, for dirichlet")
+    data.add_argument("--seed", type=int, default=0, help="of the partition and of random ties; never of keys or noise")
+    data.add_argument("--public-data", metavar="SOURCE", help="public text for the public-only baseline")
+
+    method = parser.add_argument_group("method")
+    method.add_argument("--sparsity", required=True, help="share of weights removed (0.5) or N:M kept (2:4, 4:8)")
+    method.add_argument("--pruner", choices=list(PRUNERS), default="wanda")
+    method.add_argument("--group", choices=GROUPS, default="layer", help="weights that compete at the server")
+    method.add_argument("--local-group", choices=GROUPS, default="row", help="weights that compete at a client")
+    method.add_argument(
+        "--schedule", choices=ROUNDS, default="one-shot", help="iterative: the server answers per block"
+    )
+    method.add_argument(
+        "--propagate",
+        choices=PROPAGATIONS,
+        help="what enters the next block: local (each client's own pruned block) or dense with one-shot, global (the "
+        "server's pruned block) with iterative",
+    )
+    method.add_argument("--ties", choices=TIES, default="magnitude", help="the server's order among equal totals")
+    method.add_argument(
+        "--scale",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="multiply each weight that stays by the share of clients that kept it",
+    )
+
+    privacy = parser.add_argument_group("protection")
+    privacy.add_argument("--payload", choices=list(PAYLOADS), default="votes", help="what a client shares")
+    privacy.add_argument(
+        "--protocol",
+        choices=list(PROTOCOLS),
+        default="plain",
+        help="how it is summed; plain protects nothing: the server sees every client's prune mask",
+    )
+    privacy.add_argument(
+        "--dropout",
+        type=dropout,
+        metavar="RATE[@STEP]",
+        help="simulated: each client leaves with this probability at a step "
+        f"({', '.join(step.name.lower() for step in Step)}; default submit), drawn from seed and block",
+    )
+
+    result = parser.add_argument_group("results")
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go")
+    result.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
+    result.add_argument("--save-model", action="store_true", help="DIR/model, loads with from_pretrained")
+    result.add_argument("--save-votes", action="store_true", help="DIR/votes.safetensors, the totals")
+    result.add_argument("--save-transcript", action="store_true", help="DIR/transcript, every byte the server saw")
+    result.add_argument("--json", action="store_true", help="print result.json instead of the tables")
+    result.add_argument(
+        "--baselines",
+        type=baseline_list,
+        default=list(BASELINES),
+        metavar="LIST",
+        help=f"measured beside the result, any of {','.join(BASELINES)}; '' for none",
+    )
+    result.add_argument("--local-only-clients", type=positive, default=4, metavar="K", help="clients that prune alone")
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that ``prune`` and ``evaluate`` share."""
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", required=True, help="demo, a hub name (owner/name) or a model folder")
+    model.add_argument("--model-sha256", metavar="DIGEST", help="refuse a model with another digest")
+    model.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    model.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    model.add_argument("--hidden-dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    model.add_argument(
+        "--hidden-memory",
+        type=size_in_bytes,
+        default=4 << 30,
+        metavar="BYTES",
+        help="hidden states past this lie on disk; 500M, 4G (default 4G)",
+    )
+    model.add_argument("--batch-windows", type=positive, default=2, metavar="B", help="windows a forward pass")
+    text = parser.add_argument_group("evaluation")
+    text.add_argument(
+        "--eval-data",
+        metavar="SOURCE",
+        help="text for perplexity (default: the demo's or the corpus's own test split; none for files)",
+    )
+    text.add_argument("--eval-windows", type=positive, default=64, metavar="N", help="windows of it (default 64)")
+    text.add_argument(
+        "--window-length", type=positive, metavar="T", help="tokens a window (default 2048, or the model's context)"
+    )
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not re.fullmatch(r"\d+", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def size_in_bytes(text: str) -> int:
+    """Read a size such as 500M."""
+    found = re.fullmatch(r"(\d+)([KMGT]?)B?", text, re.IGNORECASE)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} must be bytes, such as 500M or 4G")
+    return int(found[1]) * SIZES[found[2].upper()]
+
+
+def dropout(text: str) -> tuple[float, Step]:
+    """Read RATE[@STEP]."""
+    rate, _, step = text.partition("@")
+    names = {member.name.lower(): member for member in Step}
+    try:
+        value = float(rate)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1 or (step or "submit") not in names:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a rate in [0, 1), perhaps @ one of {', '.join(names)}")
+    return value, names[step or "submit"]
+
+
+def baseline_list(text: str) -> list[str]:
+    """Read a comma-separated list of baselines."""
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in BASELINES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(BASELINES)}")
+    return names
+
+
+# What these flags change is how a result is reached or shown, not the result.
+NOT_CONFIGURATION = frozenset(
+    {"command", "out", "overwrite", "json", "hidden_memory", "run", "batch_windows", "device"}
+)
+
+
+def configuration(flags: argparse.Namespace) -> dict[str, Any]:
+    """Turn flags into the configuration that names a result: plain values, sorted."""
+    return {
+        name: value if isinstance(value, str | int | float | bool | list | None) else _written(value)
+        for name, value in sorted(vars(flags).items())
+        if name not in NOT_CONFIGURATION
+    }
+
+
+def _written(value: Any) -> str:
+    return f"{value[0]}@{value[1].name.lower()}" if isinstance(value, tuple) else str(value)

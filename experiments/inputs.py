@@ -1,0 +1,202 @@
+"""Turns the flags that name models and texts into values: the one place that knows the word ``demo``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from experiments.demo import DEMO_MODEL
+from experiments.demo.corpus import load_modules
+from fedprllm_secure.data import (
+    CORPORA,
+    Document,
+    Partition,
+    Windows,
+    characters_for,
+    covered_bytes,
+    cut_evaluation,
+    cut_windows,
+    read_documents,
+    read_windows,
+    split_documents,
+    windows_shape,
+)
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.models.streamed import StreamedModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEFAULT_LENGTH = 2048
+DEMO_LENGTH = 256
+
+
+def open_model(flags: argparse.Namespace) -> StreamedModel:
+    """Open ``--model`` on ``--device``.
+
+    Raises:
+        InputError: there is no such model or device, or its digest is another.
+    """
+    device = pick_device(flags.device)
+    source = DEMO_MODEL if flags.model == "demo" else flags.model
+    model = StreamedModel(source, device=device, dtype=DTYPES.get(flags.dtype))
+    pinned = flags.model_sha256
+    if pinned and pinned.lower() != model.checkpoint.sha256:
+        raise InputError(f"--model-sha256 {pinned}: the model's digest is {model.checkpoint.sha256}")
+    return model
+
+
+def pick_device(name: str) -> torch.device:
+    """Choose the device; ``auto`` takes CUDA where there is one.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no CUDA device is available here; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def open_tokenizer(model: StreamedModel) -> Any:
+    """Load the tokenizer that lies beside the model.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(model.checkpoint.folder)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--model: {model.checkpoint.folder} has no usable tokenizer ({reason}); give --data and --eval-data as "
+            ".safetensors windows, or put its tokenizer beside the model"
+        ) from error
+
+
+def window_length(flags: argparse.Namespace, model: StreamedModel) -> int:
+    """Choose the window length: as asked, that of windows already cut, or 2048 capped by the model's context.
+
+    Raises:
+        InputError: longer than the model's context.
+    """
+    context = model.context_length
+    length = flags.window_length
+    if length is None and is_cut(getattr(flags, "data", None)):
+        length = windows_shape(Path(flags.data))[1]
+    if length is None and flags.model == "demo":
+        length = DEMO_LENGTH
+    length = length or min(DEFAULT_LENGTH, context or DEFAULT_LENGTH)
+    if length < 2 or (context and length > context):
+        raise InputError(f"--window-length {length} must be from 2 to the model's context of {context} tokens")
+    return int(length)
+
+
+def is_cut(source: str | None) -> bool:
+    """Say whether a source holds windows already cut."""
+    return source is not None and source.endswith(".safetensors")
+
+
+def client_windows(flags: argparse.Namespace, model: StreamedModel, length: int) -> Windows:
+    """Read or cut every client's calibration windows.
+
+    Raises:
+        fedprllm_secure.data.DataError: the text cannot be read, or is too short.
+    """
+    if is_cut(flags.data):
+        return read_windows(
+            Path(flags.data),
+            num_clients=flags.clients,
+            per_client=flags.windows_per_client,
+            length=length,
+            vocabulary_size=model.vocabulary_size,
+        )
+    needed = characters_for(flags.windows_per_client * length)
+    parts = split_documents(
+        _documents(flags, flags.data, "train"),
+        _partition(flags.partition),
+        num_clients=flags.clients,
+        seed=flags.seed,
+        characters_per_client=needed if _is_stream(flags.data) else None,
+    )
+    return cut_windows(
+        parts,
+        open_tokenizer(model),
+        length=length,
+        per_client=flags.windows_per_client,
+        vocabulary_size=model.vocabulary_size,
+    )
+
+
+def public_windows(flags: argparse.Namespace, model: StreamedModel, length: int, count: int) -> Tensor | None:
+    """Cut as many public windows as the clients have together, or None where no public text is named."""
+    source = flags.public_data or ("demo" if flags.data == "demo" else None)
+    if source is None:
+        return None
+    if is_cut(source):
+        return read_windows(
+            Path(source), num_clients=1, per_client=count, length=length, vocabulary_size=model.vocabulary_size
+        ).ids
+    documents: Iterable[Document] = _documents(flags, source, "public")
+    return cut_windows(
+        [documents], open_tokenizer(model), length=length, per_client=count, vocabulary_size=model.vocabulary_size
+    ).ids
+
+
+def evaluation_windows(
+    flags: argparse.Namespace, model: StreamedModel, length: int
+) -> tuple[Tensor, int | None] | None:
+    """Cut the evaluation windows and count the bytes of text they cover; None where no text is named."""
+    data = getattr(flags, "data", None)
+    source = flags.eval_data or (data if data == "demo" or data in CORPORA else None)
+    if source is None and data is None and flags.model == "demo":
+        source = "demo"
+    if source is None:
+        return None
+    if is_cut(source):
+        rows, _ = windows_shape(Path(source))
+        full = read_windows(
+            Path(source), num_clients=1, per_client=rows, length=length, vocabulary_size=model.vocabulary_size
+        )
+        return full.ids[: flags.eval_windows], None
+    tokenizer = open_tokenizer(model)
+    ids = cut_evaluation(
+        _documents(flags, source, "test"),
+        tokenizer,
+        length=length,
+        limit=flags.eval_windows,
+        vocabulary_size=model.vocabulary_size,
+    )
+    return ids, covered_bytes(ids, tokenizer)
+
+
+def _partition(text: str) -> Partition:
+    try:
+        return Partition.parse(text)
+    except ValueError as error:
+        raise InputError(f"--partition: {error}") from error
+
+
+def _is_stream(source: str) -> bool:
+    return source in CORPORA or not (source == "demo" or Path(source).exists())
+
+
+def _documents(flags: argparse.Namespace, source: str, role: Literal["train", "public", "test"]) -> Iterator[Document]:
+    if source == "demo":
+        side = {"train": "private", "public": "public", "test": "evaluation"}[role]
+        modules = [module for module in load_modules() if module.split == side]
+        if role != "train":
+            # In path order the first windows would all come from asyncio; a fixed hash order samples the library.
+            modules.sort(key=lambda module: hashlib.sha256(module.path.encode()).digest())
+        return (Document(text=m.text, client=m.package, label=m.package) for m in modules if m.text.strip())
+    return read_documents(
+        source,
+        split="test" if role == "test" else "train",
+        text_field=getattr(flags, "text_field", None),
+        client_field=getattr(flags, "client_field", None) if role == "train" else None,
+        label_field=getattr(flags, "label_field", None) if role == "train" else None,
+    )

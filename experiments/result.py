@@ -1,0 +1,62 @@
+"""Figures every result carries, and how a result is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("fedprllm-secure", "torch", "transformers", "datasets", "numpy", "cryptography", "safetensors")
+
+
+def peak_memory_bytes(device: torch.device) -> dict[str, int]:
+    """Read the peak resident memory of this process, and the device's where it is a GPU."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    peaks = {"host": int(found[1]) * 1024 if found else 0}
+    if device.type == "cuda":
+        peaks["device"] = torch.cuda.max_memory_allocated(device)
+    return peaks
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Name what the figures were measured with."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+    }
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON that appears under its name when whole; infinities become null, as JSON has none."""
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("w") as opened:
+        json.dump(_finite(value), opened, indent=2, allow_nan=False)
+        opened.write("\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    partial.replace(file)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

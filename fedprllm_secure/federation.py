@@ -1,0 +1,413 @@
+"""Federated pruning: one loop over decoder blocks, several clients, one prune mask (FedPrLLM, arXiv 2505.13547).
+
+For every block: calibrate all streams of windows, let each client decide what it would remove, sum the clients'
+vectors in one session of the protocol, let the server select the global prune mask, and let hidden states flow on. The
+in-process simulation and a deployment drive the same roles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedprllm_secure.calibration import InputEnergy, Stream, advance, calibrate, row_batches
+from fedprllm_secure.data.windows import Windows
+from fedprllm_secure.editing import EditableBlock, pruned_edit
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.hidden_states import HiddenStates
+from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
+from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.payloads import PAYLOADS
+from fedprllm_secure.pruners import PRUNERS, Pruned
+from fedprllm_secure.pruners.magnitude import magnitude
+from fedprllm_secure.schedule import Schedule
+from fedprllm_secure.selection import TIES, Ties, select, tie_order
+from fedprllm_secure.sparsity import GROUPS, Group, Sparsity
+from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
+from protocols import PROTOCOLS, Roster, SessionPlan, SessionResult, Simulation, Step, generate_signing_key
+
+Progress = Callable[[str, int, int], None]
+CENTRAL, PUBLIC, MAGNITUDE = "central", "public", "magnitude"
+
+
+def local_variant(client: int) -> str:
+    """Name the variant in which a client prunes alone."""
+    return f"local-{client}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How clients and server prune: everything public that both sides must agree on.
+
+    Attributes:
+        sparsity: how much goes.
+        pruner: a name in :data:`~fedprllm_secure.pruners.PRUNERS`.
+        group: weights that compete at the server.
+        local_group: weights that compete at a client.
+        schedule: rounds and propagation.
+        ties: the server's order among equal totals.
+        seed: for random ties.
+        payload: a name in :data:`~fedprllm_secure.payloads.PAYLOADS`.
+        protocol: a name in :data:`~protocols.PROTOCOLS`.
+    """
+
+    sparsity: Sparsity
+    pruner: str = "wanda"
+    group: Group = "layer"
+    local_group: Group = "row"
+    schedule: Schedule = field(default_factory=Schedule)
+    ties: Ties = "magnitude"
+    seed: int = 0
+    payload: str = "votes"
+    protocol: str = "plain"
+
+    def __post_init__(self) -> None:
+        """Check every name.
+
+        Raises:
+            InputError: a name is not known; the message lists those that are.
+        """
+        known: dict[str, Sequence[str]] = {
+            "pruner": list(PRUNERS),
+            "group": GROUPS,
+            "local_group": GROUPS,
+            "ties": TIES,
+            "payload": list(PAYLOADS),
+            "protocol": list(PROTOCOLS),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise InputError(f"{name}={getattr(self, name)} must be one of {', '.join(values)}")
+
+    def manifest(self) -> dict[str, Any]:
+        """List what a session's manifest says of the method."""
+        return {
+            "sparsity": str(self.sparsity.fraction),
+            "pattern": f"{self.sparsity.kept}:{self.sparsity.window}",
+            "pruner": self.pruner,
+            "group": self.group,
+            "local_group": self.local_group,
+            "schedule": self.schedule.rounds,
+            "propagate": self.schedule.propagate,
+            "ties": self.ties,
+            "seed": self.seed,
+            "payload": self.payload,
+            "protocol": self.protocol,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baselines:
+    """Which prune masks to make beside the federated one, in the same run.
+
+    Attributes:
+        central: one party that holds all clients' windows.
+        local_only: clients that prune alone, by number.
+        public: windows (windows, tokens) of a public corpus, pruned without any client.
+        magnitude: smallest weights, no data.
+    """
+
+    central: bool = False
+    local_only: tuple[int, ...] = ()
+    public: Tensor | None = None
+    magnitude: bool = False
+
+
+class Federation:
+    """One federated pruning run of a model over clients' windows."""
+
+    def __init__(
+        self,
+        model: StreamedModel,
+        windows: Windows,
+        method: Method,
+        work: WorkFolder,
+        *,
+        baselines: Baselines | None = None,
+        batch_windows: int = 8,
+        hidden_dtype: torch.dtype | None = None,
+        hidden_memory_bytes: int = 4 << 30,
+        dropouts: Callable[[int], Mapping[Step, frozenset[int]]] = lambda _: {},
+        transcript: Callable[[int, Any], None] | None = None,
+        progress: Progress = lambda *_: None,
+    ) -> None:
+        """Prepare a run; nothing is computed yet.
+
+        Args:
+            model: the public model.
+            windows: each client's calibration windows.
+            method: how to prune.
+            work: where finished blocks are kept; a folder that holds some is continued from.
+            baselines: prune masks to make beside the federated one.
+            batch_windows: windows a forward pass.
+            hidden_dtype: how hidden states are kept between blocks; the model's dtype if None.
+            hidden_memory_bytes: past this, hidden states lie on disk.
+            dropouts: by block, the clients that leave at each step (simulated).
+            transcript: receives (block, entry) for every message the server sees.
+            progress: receives (phase, done, total).
+        """
+        self.model, self.windows, self.method, self.work = model, windows, method, work
+        self.baselines = baselines or Baselines()
+        self.num_clients = windows.num_clients
+        self._batch, self._dropouts = batch_windows, dropouts
+        self._transcript, self._progress = transcript, progress
+        self._payload, self._pruner = PAYLOADS[method.payload], PRUNERS[method.pruner]
+        self._keys = [generate_signing_key() for _ in range(self.num_clients)]
+        self._roster = Roster.of(self._keys)
+        self._streams, self._ids = self._lay_out_streams()
+        self._states = HiddenStates(
+            len(self._ids),
+            (windows.length, model.hidden_size),
+            hidden_dtype or model.dtype,
+            memory_limit_bytes=hidden_memory_bytes,
+            folder=work.folder,
+        )
+        self._all_clients = Stream("all clients", 0, self._streams[self.num_clients - 1].stop)
+        self._seconds: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Prune every block that is not finished yet.
+
+        Raises:
+            InputError: the sparsity does not fit a matrix, or an activation is not finite.
+            protocols.ProtocolError: a session failed; what was finished before stays.
+        """
+        first = self.work.finished_blocks()
+        for index in range(self.model.num_blocks):
+            for matrix in prunable_matrices(self.model, index):
+                self.method.sparsity.check_fits(matrix.name, matrix.shape)
+        self._progress("prune", first, self.model.num_blocks)
+        with self.model.outer():
+            self._embed(fill=first == 0)
+        if 0 < first < self.model.num_blocks:
+            self.work.load_states(first, self._states)
+        for index in range(first, self.model.num_blocks):
+            self._prune_block(index)
+            self._progress("prune", index + 1, self.model.num_blocks)
+
+    @torch.no_grad()
+    def _prune_block(self, index: int) -> None:
+        self._seconds = {}
+        matrices = prunable_matrices(self.model, index)
+        with ExitStack() as stack:
+            with self._timed("load"):
+                block = stack.enter_context(self.model.block(index))
+            editable = EditableBlock(block, matrices)
+            with self._timed("calibrate"):
+                sums = calibrate(
+                    self.model,
+                    index,
+                    matrices,
+                    self._states,
+                    self._streams,
+                    batch_windows=self._batch,
+                    keep_outputs=self.method.schedule.propagate == "dense",
+                )
+            session = self._open_session(index, matrices)
+            masks, unseen = self._run_parties(index, editable, matrices, sums, session)
+            with self._timed("protocol"):
+                result = session.close()
+            with self._timed("select"):
+                masks[FEDERATED] = self._select(editable, matrices, result)
+            if self.method.schedule.propagate == "global":
+                decided = {name: Pruned(prune_mask) for name, prune_mask in masks[FEDERATED].items()}
+                self._flow(index, editable, decided, self._all_clients)
+            masks |= self._shortcuts(editable, matrices, sums)
+            record = BlockRecord(
+                survivors=[int(client) for client in result.survivors],
+                unseen_experts=unseen,
+                seconds=dict(self._seconds),
+                bytes_by_step=_bytes_by_step(result),
+            )
+            totals = {m.name: torch.from_numpy(result.totals[m.name]).view(m.shape) for m in matrices}
+            self.work.save_block(index, record, totals, masks, self._states)
+
+    def _run_parties(
+        self,
+        index: int,
+        editable: EditableBlock,
+        matrices: Sequence[PrunableMatrix],
+        sums: InputEnergy,
+        session: Simulation,
+    ) -> tuple[dict[str, dict[str, Tensor]], int]:
+        """Let every client decide, submit and go on, then every baseline; one party's masks are held at a time."""
+        propagate = self.method.schedule.propagate
+        present = set(session.submitters())
+        masks: dict[str, dict[str, Tensor]] = {}
+        unseen = 0
+        for number, stream in enumerate(self._streams):
+            energies = {m.stream: sums.of(m, number) for m in matrices}
+            pruned, missing = self._decide(editable, matrices, energies)
+            is_client = number < self.num_clients
+            unseen += missing if is_client else 0
+            if number in present:
+                with self._timed("protocol"):
+                    session.submit(number, {m.name: self._payload.vector(m, pruned[m.name]) for m in matrices})
+            variant = self._variant_of(number)
+            if variant is not None:
+                masks[variant] = {name: decision.prune_mask for name, decision in pruned.items()}
+            if propagate == "local" or (propagate == "global" and not is_client):
+                self._flow(index, editable, pruned, stream)
+        return masks, unseen
+
+    def _decide(
+        self, editable: EditableBlock, matrices: Sequence[PrunableMatrix], energies: Mapping[str, Tensor | None]
+    ) -> tuple[dict[str, Pruned], int]:
+        """Let one party prune every matrix; count the experts it never saw."""
+        decided, unseen = {}, 0
+        with self._timed("decide"):
+            for matrix in matrices:
+                weight = editable.weight(matrix)
+                weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+                energy = energies[matrix.stream]
+                if energy is None:
+                    # No token of this party reached the expert: all its inputs count alike, which is magnitude.
+                    unseen += 1
+                    energy = torch.ones(matrix.shape[1], device=weight.device)
+                decided[matrix.name] = self._pruner(
+                    weight,
+                    energy.to(weight.device, weight.dtype),
+                    sparsity=self.method.sparsity,
+                    group=self.method.local_group,
+                )
+        return decided, unseen
+
+    def _flow(self, index: int, editable: EditableBlock, pruned: Mapping[str, Pruned], stream: Stream) -> None:
+        with self._timed("propagate"), editable.edited(pruned_edit(pruned)):
+            advance(self.model, index, self._states, stream, batch_windows=self._batch)
+
+    def _select(
+        self, editable: EditableBlock, matrices: Sequence[PrunableMatrix], result: SessionResult
+    ) -> dict[str, Tensor]:
+        selected = {}
+        for matrix in matrices:
+            weight = editable.weight(matrix)
+            keys = [
+                self._payload.removal_keys(matrix, result.totals[matrix.name]).to(weight.device),
+                *tie_order(self.method.ties, weight, seed=self.method.seed, name=matrix.name),
+            ]
+            selected[matrix.name] = select(keys, self.method.sparsity, self.method.group)
+        return selected
+
+    def _shortcuts(
+        self, editable: EditableBlock, matrices: Sequence[PrunableMatrix], sums: InputEnergy
+    ) -> dict[str, dict[str, Tensor]]:
+        """Make the baselines that need no forward pass of their own."""
+        found = {}
+        if self.baselines.central and self.method.schedule.propagate == "dense":
+            # Unpruned activations do not depend on who holds a window: the parties' sums are the central party's.
+            energies = {m.stream: sums.of_first(m, self.num_clients) for m in matrices}
+            decided, _ = self._decide(editable, matrices, energies)
+            found[CENTRAL] = {name: decision.prune_mask for name, decision in decided.items()}
+        if self.baselines.magnitude:
+            found[MAGNITUDE] = {
+                m.name: magnitude(
+                    editable.weight(m), torch.empty(0), sparsity=self.method.sparsity, group=self.method.local_group
+                ).prune_mask
+                for m in matrices
+            }
+        return found
+
+    def _lay_out_streams(self) -> tuple[list[Stream], Tensor]:
+        """Put clients first, then the pseudo-clients of the baselines, one after the other in one run of rows."""
+        parts = [(f"client {client}", self.windows.of(client)) for client in range(self.num_clients)]
+        self._pseudo: list[str] = []
+        propagate = self.method.schedule.propagate
+        if self.baselines.central and propagate != "dense":
+            parts.append((CENTRAL, self.windows.ids))
+            self._pseudo.append(CENTRAL)
+        if self.baselines.public is not None:
+            if self.baselines.public.shape[1] != self.windows.length:
+                raise InputError(
+                    f"public windows have {self.baselines.public.shape[1]} tokens, clients' {self.windows.length}"
+                )
+            parts.append((PUBLIC, self.baselines.public))
+            self._pseudo.append(PUBLIC)
+        if propagate == "global":  # clients go on from the server's block, so a client alone needs a stream of its own
+            for client in self.baselines.local_only:
+                parts.append((local_variant(client), self.windows.of(client)))
+                self._pseudo.append(local_variant(client))
+        streams, start = [], 0
+        for name, ids in parts:
+            streams.append(Stream(name, start, start + len(ids)))
+            start += len(ids)
+        return streams, torch.cat([ids for _, ids in parts])
+
+    def _variant_of(self, number: int) -> str | None:
+        if number >= self.num_clients:
+            return self._pseudo[number - self.num_clients]
+        alone = number in self.baselines.local_only and self.method.schedule.propagate != "global"
+        return local_variant(number) if alone else None
+
+    def _embed(self, *, fill: bool) -> None:
+        """Fill the hidden states that enter block 0; a resumed run only records what blocks need for each shape."""
+        seen: set[int] = set()
+        for stream in [*self._streams, self._all_clients]:
+            for rows in row_batches(stream.start, stream.stop, self._batch):
+                count = rows.stop - rows.start
+                if fill or count not in seen:
+                    hidden = self.model.embed(self._ids[rows])
+                    if fill:
+                        self._states.write(rows.start, hidden)
+                seen.add(count)
+        for rows in row_batches(0, len(self._ids), self._batch):  # batches across streams may have another size
+            if rows.stop - rows.start not in seen:
+                self.model.embed(self._ids[rows])
+                seen.add(rows.stop - rows.start)
+
+    def _open_session(self, index: int, matrices: Sequence[PrunableMatrix]) -> Simulation:
+        number = self.work.next_session_number()
+        manifest = {
+            "version": 1,
+            "model": self.model.checkpoint.sha256,
+            "window_length": self.windows.length,
+            "method": self.method.manifest(),
+            "block": index,
+            "session_number": number,
+            "roster": self._roster.digest.hex(),
+        }
+        encoded = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+        plan = SessionPlan(
+            manifest_hash=hashlib.sha256(encoded).digest(),
+            session_number=number,
+            roster=self._roster,
+            vectors=self._payload.specs(matrices),
+            recovery_threshold=1,
+            minimum_survivors=1,
+        )
+        recorder = None if self._transcript is None else partial(self._transcript, index)
+        session = Simulation(
+            PROTOCOLS[self.method.protocol], plan, self._keys, dropouts=self._dropouts(index), transcript=recorder
+        )
+        with self._timed("protocol"):
+            session.open()
+        return session
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
+
+
+def _bytes_by_step(result: SessionResult) -> dict[str, dict[str, int]]:
+    return {
+        step.name.lower(): {
+            "client_up_max_bytes": max(traffic.bytes_up.values(), default=0),
+            "client_down_max_bytes": max(traffic.bytes_down.values(), default=0),
+            "server_in_bytes": traffic.server_bytes_in,
+            "server_out_bytes": traffic.server_bytes_out,
+        }
+        for step, traffic in result.traffic.items()
+    }

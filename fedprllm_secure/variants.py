@@ -1,0 +1,41 @@
+"""The variants of a model that a run leaves behind, as sources of edited weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fedprllm_secure.evaluation import Variant
+from fedprllm_secure.models.matrices import PrunableMatrix
+from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.work import FEDERATED, WorkFolder
+
+MaskSource = Callable[[int, PrunableMatrix], Tensor]
+
+
+def masked(prune_mask: MaskSource) -> Variant:
+    """Set the weights of a prune mask to zero."""
+
+    def edit(index: int, matrix: PrunableMatrix, weight: Tensor) -> Tensor:
+        return weight.masked_fill(prune_mask(index, matrix).to(weight.device), 0)
+
+    return edit
+
+
+def scaled(model: StreamedModel, work: WorkFolder) -> Variant:
+    """Prune, and multiply each weight that stays by (m - votes) / m, m the block's survivors.
+
+    This is the mean of the survivors' pruned models (FedAvg). Computed in float32 and rounded to the checkpoint's
+    dtype, which is what a saved model holds.
+    """
+
+    def edit(index: int, matrix: PrunableMatrix, weight: Tensor) -> Tensor:
+        survivors = len(work.record(index).survivors)
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        share = (survivors - work.totals(index, matrix).to(weight.device)).to(exact) / survivors
+        kept = (weight.to(exact) * share).to(model.checkpoint.tensors[matrix.tensor_name].dtype)
+        return kept.to(weight.dtype).masked_fill(work.prune_mask(index, matrix, FEDERATED).to(weight.device), 0)
+
+    return edit

@@ -1,0 +1,167 @@
+"""The resume state of a run: what each finished block left behind, and the hidden states that enter the next one.
+
+A block is finished when its file has its name; files appear by rename, after what they rest on is on disk. A later run
+with the same configuration reads the totals of finished blocks and never repeats their sessions. The number of
+sessions opened is written down before the first message of a session can leave, so no session number serves twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.hidden_states import HiddenStates
+from fedprllm_secure.models.matrices import PrunableMatrix
+
+FEDERATED = "federated"
+
+
+@dataclass(slots=True)
+class BlockRecord:
+    """The public figures of a finished block.
+
+    Attributes:
+        survivors: clients whose votes were counted.
+        unseen_experts: (client, expert matrix) pairs that fell back on magnitude for want of tokens.
+        seconds: by phase.
+        bytes_by_step: by protocol step, the largest client's bytes up and down and the server's bytes in and out.
+    """
+
+    survivors: list[int]
+    unseen_experts: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes_by_step: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class WorkFolder:
+    """A folder (mode 0700) that holds one run's state."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or make the folder."""
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def next_session_number(self) -> int:
+        """Take a session number that was never taken before, and remember so before returning."""
+        file = self.folder / "sessions.json"
+        number = json.loads(file.read_text())["opened"] if file.exists() else 0
+        _write_durably(file, json.dumps({"opened": number + 1}).encode())
+        return number
+
+    def finished_blocks(self) -> int:
+        """Count the blocks, from the first on, that need no work any more."""
+        count = 0
+        while self._block_file(count).exists():
+            count += 1
+        # The hidden states that enter the next block are kept once; they may lag by none.
+        while count and not self._hidden_file(count).exists():
+            count -= 1
+        return count
+
+    def save_block(
+        self,
+        index: int,
+        record: BlockRecord,
+        totals: Mapping[str, Tensor],
+        prune_masks: Mapping[str, Mapping[str, Tensor]],
+        states: HiddenStates,
+    ) -> None:
+        """Store a block's totals and the prune masks of every variant, then the hidden states that leave it."""
+        tensors = {f"totals/{name}": _smallest(total) for name, total in totals.items()}
+        for variant, masks in prune_masks.items():
+            tensors |= {f"{variant}/{name}": _pack(prune_mask) for name, prune_mask in masks.items()}
+        states.save(self._hidden_file(index + 1))
+        partial = self.folder / "block.partial"
+        save_file(tensors, partial, metadata={"record": json.dumps(asdict(record))})
+        _sync(partial)
+        partial.replace(self._block_file(index))
+        self._hidden_file(index).unlink(missing_ok=True)
+
+    def load_states(self, index: int, states: HiddenStates) -> None:
+        """Fill the hidden states that enter block ``index``."""
+        states.load(self._hidden_file(index))
+
+    def record(self, index: int) -> BlockRecord:
+        """Read a finished block's figures."""
+        with self._opened(index) as opened:
+            return BlockRecord(**json.loads(opened.metadata()["record"]))
+
+    def totals(self, index: int, matrix: PrunableMatrix) -> Tensor:
+        """Read a matrix's totals, int32 (out, in)."""
+        with self._opened(index) as opened:
+            return opened.get_tensor(f"totals/{matrix.name}").to(torch.int32, copy=True).view(matrix.shape)
+
+    def prune_mask(self, index: int, matrix: PrunableMatrix, variant: str = FEDERATED) -> Tensor:
+        """Read a variant's prune mask of a matrix, bool (out, in)."""
+        with self._opened(index) as opened:
+            return _unpack(opened.get_tensor(f"{variant}/{matrix.name}"), matrix.shape)
+
+    def variants(self, index: int = 0) -> list[str]:
+        """List the variants whose prune masks were stored."""
+        with self._opened(index) as opened:
+            found = dict.fromkeys(key.partition("/")[0] for key in opened.keys())  # noqa: SIM118 - no mapping
+        return [name for name in found if name != "totals"]
+
+    def clear(self, keep: Sequence[str] = ()) -> None:
+        """Remove the state."""
+        for file in self.folder.iterdir():
+            if file.name not in keep:
+                file.unlink()
+        if not keep:
+            self.folder.rmdir()
+
+    def _opened(self, index: int) -> Any:
+        try:
+            return safe_open(self._block_file(index), framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{self._block_file(index)} cannot be read or was cut short ({error}); start over with --overwrite"
+            ) from error
+
+    def _block_file(self, index: int) -> Path:
+        return self.folder / f"block-{index:04d}.safetensors"
+
+    def _hidden_file(self, index: int) -> Path:
+        return self.folder / f"hidden-{index:04d}.bin"
+
+
+def _smallest(total: Tensor) -> Tensor:
+    highest = int(total.max()) if total.numel() else 0
+    dtype = torch.uint8 if highest < 2**8 else torch.int16 if highest < 2**15 else torch.int32
+    return total.reshape(-1).to(dtype)
+
+
+def _pack(prune_mask: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(prune_mask.cpu().numpy().reshape(-1)))
+
+
+def _unpack(packed: Tensor, shape: tuple[int, int]) -> Tensor:
+    bits = np.unpackbits(packed.numpy(), count=shape[0] * shape[1])
+    return torch.from_numpy(bits).view(torch.bool).view(shape)
+
+
+def _write_durably(file: Path, data: bytes) -> None:
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(data)
+    _sync(partial)
+    partial.replace(file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""Sums of integer vectors over several clients, by protocols that differ in what the server learns.
+
+`PROTOCOLS` names the protocols; all have the shape of `protocols.roles` and run in `Simulation` or over a network.
+
+    roster = Roster.of(keys)
+    votes = VectorSpec("votes", length=1000, bound=1)
+    plan = SessionPlan(manifest_hash, 0, roster, (votes,), recovery_threshold=1, minimum_survivors=1)
+    result = run_session(PROTOCOLS["plain"], plan, keys, {0: {"votes": first}, 1: {"votes": second}})
+
+Knows nothing of models, layers, files of results or command lines, and imports neither torch nor an encryption library
+that is not needed for the protocol in use.
+"""
+
+from protocols.errors import (
+    InvalidMessage,
+    ProtocolError,
+    RepeatedMessage,
+    RepeatedStep,
+    TooFewSurvivors,
+    UnsafeRequest,
+)
+from protocols.outbox import Outbox
+from protocols.packing import Layout, PackedVector, pack, unpack
+from protocols.plain import Plain
+from protocols.roles import ClientRole, SecureAggregation, ServerRole
+from protocols.roster import Roster, generate_signing_key, public_key_bytes
+from protocols.session import SessionPlan, Step, VectorSpec
+from protocols.simulate import SessionResult, Simulation, run_session
+from protocols.traffic import Direction, StepTraffic, TranscriptEntry
+
+PROTOCOLS: dict[str, SecureAggregation] = {
+    "plain": Plain(),
+}
+
+__all__ = [
+    "PROTOCOLS",
+    "ClientRole",
+    "Direction",
+    "InvalidMessage",
+    "Layout",
+    "Outbox",
+    "PackedVector",
+    "ProtocolError",
+    "RepeatedMessage",
+    "RepeatedStep",
+    "Roster",
+    "SecureAggregation",
+    "ServerRole",
+    "SessionPlan",
+    "SessionResult",
+    "Simulation",
+    "Step",
+    "StepTraffic",
+    "TooFewSurvivors",
+    "TranscriptEntry",
+    "UnsafeRequest",
+    "VectorSpec",
+    "generate_signing_key",
+    "pack",
+    "public_key_bytes",
+    "run_session",
+    "unpack",
+]

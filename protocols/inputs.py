@@ -1,0 +1,53 @@
+"""What a client's caller hands in: checked once, then packed stretch by stretch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from protocols.packing import Integers, Layout, PackedVector, Words, check_entries, pack
+from protocols.session import SessionPlan, VectorSpec
+
+
+def checked_vectors(
+    plan: SessionPlan, layouts: Sequence[Layout], vectors: Mapping[str, Integers | PackedVector]
+) -> list[Integers | PackedVector]:
+    """Return the vectors in the plan's order after checking every entry.
+
+    Args:
+        plan: Names, lengths and bounds.
+        layouts: The layout in which the protocol packs each vector of the plan.
+        vectors: For every name an integer or bool array (length,), or a vector packed in its layout.
+
+    Raises:
+        ValueError: If names differ from the plan's, or a vector has a wrong length, dtype or layout or an entry out of
+            range.
+    """
+    names = [vector.name for vector in plan.vectors]
+    if set(vectors) != set(names):
+        raise ValueError(f"vectors={sorted(vectors)} must be those of the plan, {sorted(names)}")
+    ordered = [vectors[name] for name in names]
+    for spec, layout, vector in zip(plan.vectors, layouts, ordered, strict=True):
+        _check_vector(vector, spec, layout)
+    return ordered
+
+
+def _check_vector(vector: Integers | PackedVector, spec: VectorSpec, layout: Layout) -> None:
+    if isinstance(vector, PackedVector):
+        if vector.layout != layout:
+            raise ValueError(f"{spec.name!r}: layout={vector.layout} must be {layout}")
+        length = vector.length
+    else:
+        try:
+            check_entries(vector, spec.bound)
+        except ValueError as error:
+            raise ValueError(f"{spec.name!r}: {error}") from None
+        length = len(vector)
+    if length != spec.length:
+        raise ValueError(f"{spec.name!r}: length={length} must be {spec.length}")
+
+
+def packed_words(vector: Integers | PackedVector, layout: Layout, first: int, last: int) -> Words:
+    """Return the words [first, last) of a checked vector, packing only those."""
+    if isinstance(vector, PackedVector):
+        return vector.words[first:last]
+    return pack(vector[first * layout.lanes : last * layout.lanes], layout)

@@ -1,0 +1,247 @@
+"""Several small integers in one 64-bit word, by positional notation.
+
+Entry i of a vector is digit i % lanes, in base `radix`, of word i // lanes:
+
+    word = sum(entry[i] * radix**i for i in range(lanes)),   radix = summands * bound + 1
+
+so adding words adds entries, and no sum of `summands` vectors carries into the next lane. Votes (bound 1) take 64 lanes
+for one summand, 20 for eight and 10 for sixty-four. Pure integer arithmetic; knows neither clients nor protocols.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WORD_CAPACITY = 2**64
+BLOCK_WORDS = 2**14  # a million votes a block: larger blocks gain little speed, and temporaries stay at a few MB
+
+Words = NDArray[np.uint64]
+Integers = NDArray[Any]  # any integer or bool dtype; checked where used, since numpy has no type for "integer"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many digits of which base share a word.
+
+    Attributes:
+        radix: Base of the digits, in [2, 2**64).
+        lanes: Digits a word; radix**lanes is at most 2**64.
+    """
+
+    radix: int
+    lanes: int
+
+    def __post_init__(self) -> None:
+        """Check that every word fits 64 bits.
+
+        Raises:
+            ValueError: If radix or lanes is out of range or a word could overflow.
+        """
+        if not 2 <= self.radix < WORD_CAPACITY:
+            raise ValueError(f"radix={self.radix} must be in [2, 2**64)")
+        if self.lanes < 1:
+            raise ValueError(f"lanes={self.lanes} must be at least 1")
+        if self.radix**self.lanes > WORD_CAPACITY:
+            raise ValueError(f"lanes={self.lanes} of radix={self.radix} must fit a word of 64 bits")
+
+    @classmethod
+    def for_sum(cls, summands: int, bound: int, capacity: int = WORD_CAPACITY) -> Layout:
+        """Return the densest layout in which a sum of vectors cannot overflow a lane.
+
+        Args:
+            summands: Largest number of vectors that are added.
+            bound: Largest entry of one vector.
+            capacity: Number of distinct words the protocol can carry.
+
+        Raises:
+            ValueError: If an argument is below 1 or a single lane does not fit the capacity.
+        """
+        if summands < 1:
+            raise ValueError(f"summands={summands} must be at least 1")
+        if bound < 1:
+            raise ValueError(f"bound={bound} must be at least 1")
+        radix = summands * bound + 1
+        if radix > capacity:
+            raise ValueError(
+                f"bound={bound} must be at most {(capacity - 1) // summands} for {summands} summands a word"
+            )
+        lanes = 1
+        while radix ** (lanes + 1) <= capacity:
+            lanes += 1
+        return cls(radix, lanes)
+
+    def words(self, length: int) -> int:
+        """Return the number of words that hold `length` entries."""
+        return -(-length // self.lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedVector:
+    """A vector that its owner has already packed, for instance on a GPU.
+
+    Its maker answers for every entry being within the vector's bound: a layout for several summands leaves room for
+    more.
+
+    Attributes:
+        words: uint64 (layout.words(length),).
+        layout: How the entries are packed.
+        length: Number of entries.
+    """
+
+    words: Words = field(repr=False)
+    layout: Layout
+    length: int
+
+    def __post_init__(self) -> None:
+        """Check the words against the layout.
+
+        Raises:
+            ValueError: As `check_words`.
+        """
+        check_words(self.words, self.layout, self.length)
+
+
+def check_entries(values: Integers, bound: int) -> None:
+    """Refuse anything but a vector of integers in [0, bound].
+
+    Raises:
+        ValueError: If the array has another shape than (length,), another dtype than integer or bool, or an entry out
+            of range; the entry itself is not named.
+    """
+    if values.ndim != 1:
+        raise ValueError(f"values with shape {values.shape} must have shape (length,)")
+    if values.dtype.kind not in "biu":
+        raise ValueError(f"values with dtype {values.dtype} must be integers or bool")
+    if values.dtype.kind == "b" or values.size == 0:
+        return
+    if int(values.max()) > bound or (values.dtype.kind == "i" and int(values.min()) < 0):
+        raise ValueError(f"values must be in [0, {bound}]")
+
+
+def check_words(words: Words, layout: Layout, length: int) -> None:
+    """Refuse words that `pack` could not have made.
+
+    Raises:
+        ValueError: If shape or dtype is wrong, a word has a digit too many, or a lane past the last entry is not zero.
+    """
+    if words.dtype != np.uint64 or words.shape != (layout.words(length),):
+        raise ValueError(
+            f"words with shape {words.shape} and dtype {words.dtype} must be uint64 ({layout.words(length)},)"
+        )
+    if words.size == 0:
+        return
+    capacity = layout.radix**layout.lanes
+    if capacity < WORD_CAPACITY and int(words.max()) >= capacity:
+        raise ValueError(f"words must be below {layout.radix}**{layout.lanes}")
+    if int(words[-1]) >= layout.radix ** (length - layout.lanes * (len(words) - 1)):
+        raise ValueError("the lanes past the last entry must be zero")
+
+
+def pack(values: Integers, layout: Layout, *, bound: int | None = None) -> Words:
+    """Pack a vector into words.
+
+    Args:
+        values: Integers or bools (length,).
+        layout: Radix and lanes.
+        bound: Largest entry allowed; the largest digit of the layout if not given.
+
+    Returns:
+        uint64 (layout.words(length),), zero in the lanes past the last entry.
+
+    Raises:
+        ValueError: As `check_entries`, or if the bound does not fit a lane.
+
+    >>> pack(np.array([1, 0, 2]), Layout(radix=10, lanes=2)).tolist()
+    [1, 2]
+    """
+    largest = layout.radix - 1 if bound is None else bound
+    if not 1 <= largest < layout.radix:
+        raise ValueError(f"bound={bound} must be between 1 and {layout.radix - 1}")
+    check_entries(values, largest)
+    words = np.empty(layout.words(len(values)), np.uint64)
+    step = BLOCK_WORDS * layout.lanes
+    for first in range(0, len(values), step):
+        block = values[first : first + step]
+        target = words[first // layout.lanes :][: layout.words(len(block))]
+        if (layout.radix, layout.lanes) == (2, 64):
+            _pack_bits(block, target)
+        else:
+            _pack_digits(block, layout, target)
+    return words
+
+
+def _pack_bits(values: Integers, target: Words) -> None:
+    packed = np.packbits(values, bitorder="little")
+    content = np.zeros(8 * len(target), np.uint8)
+    content[: len(packed)] = packed
+    target[:] = content.view("<u8")
+
+
+def _pack_digits(values: Integers, layout: Layout, target: Words) -> None:
+    whole = len(values) // layout.lanes
+    digits = values[: whole * layout.lanes].reshape(whole, layout.lanes)  # (words, lanes)
+    target[:whole] = 0
+    for lane in reversed(range(layout.lanes)):
+        target[:whole] *= np.uint64(layout.radix)
+        target[:whole] += digits[:, lane].astype(np.uint64)
+    if whole < len(target):
+        rest = values[whole * layout.lanes :].tolist()
+        target[whole] = sum(int(digit) * layout.radix**lane for lane, digit in enumerate(rest))
+
+
+def unpack(words: Words, layout: Layout, length: int) -> Integers:
+    """Return the entries that were packed.
+
+    Args:
+        words: uint64 (layout.words(length),).
+        layout: Radix and lanes they were packed with.
+        length: Number of entries.
+
+    Returns:
+        (length,) in the smallest unsigned dtype that holds a digit.
+
+    Raises:
+        ValueError: As `check_words`.
+    """
+    check_words(words, layout, length)
+    values = np.empty(length, np.min_scalar_type(layout.radix - 1))
+    for first in range(0, len(words), BLOCK_WORDS):
+        entries = values[first * layout.lanes : (first + BLOCK_WORDS) * layout.lanes]
+        entries[:] = _digits(words[first : first + BLOCK_WORDS], layout, values.dtype)[: len(entries)]
+    return values
+
+
+def accumulate(totals: Integers, words: Words, layout: Layout) -> None:
+    """Add packed entries to totals in place.
+
+    Args:
+        totals: int32 or int64 (length,), large enough for the sums.
+        words: uint64 (layout.words(length),).
+        layout: Radix and lanes they were packed with.
+
+    Raises:
+        ValueError: As `check_words`.
+    """
+    check_words(words, layout, len(totals))
+    dtype = np.min_scalar_type(layout.radix - 1)
+    for first in range(0, len(words), BLOCK_WORDS):
+        target = totals[first * layout.lanes : (first + BLOCK_WORDS) * layout.lanes]
+        digits = _digits(words[first : first + BLOCK_WORDS], layout, dtype)[: len(target)]
+        # The cast loses nothing: a digit is at most the bound of one vector, and the totals hold the sum of several.
+        target += digits.astype(totals.dtype, copy=False)
+
+
+def _digits(words: Words, layout: Layout, dtype: np.dtype[Any]) -> Integers:
+    if (layout.radix, layout.lanes) == (2, 64):
+        return np.unpackbits(words.astype("<u8", copy=False).view(np.uint8), bitorder="little")
+    digits = np.empty((len(words), layout.lanes), dtype)  # (words, lanes)
+    remaining = words.copy()
+    for lane in range(layout.lanes):
+        quotient = remaining // np.uint64(layout.radix)
+        digits[:, lane] = remaining - quotient * np.uint64(layout.radix)
+        remaining = quotient
+    return digits.reshape(-1)

@@ -1,0 +1,108 @@
+"""How a client's vectors travel: in signed chunks and a closing message that signs them all.
+
+Each chunk is signed, so that nobody else can spoil a half-received submission; nothing is added before the closing
+message has come, so that a client that vanishes midway leaves no trace in the totals. The server therefore keeps the
+packed bytes of each unfinished submission (one bit a vote in `plain`), and nothing else of it.
+
+Knows sizes and bytes, not what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.wire import ClientPen, Frame
+
+CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of one vector's bytes.
+
+    Attributes:
+        vector: Position of the vector in the plan.
+        start: First byte.
+        stop: One past the last byte.
+    """
+
+    vector: int
+    start: int
+    stop: int
+
+
+def chunks(sizes: Sequence[int]) -> tuple[Chunk, ...]:
+    """Return the chunks in the order of their parts.
+
+    Args:
+        sizes: Bytes of each vector, in the order of the plan.
+    """
+    return tuple(
+        Chunk(vector, start, min(start + CHUNK_BYTES, size))
+        for vector, size in enumerate(sizes)
+        for start in range(0, size, CHUNK_BYTES)
+    )
+
+
+def closing_body(digests: Iterable[bytes]) -> bytes:
+    """Return the body of the closing message over the digests of all chunk messages."""
+    return hashlib.sha256(b"".join(digests)).digest()
+
+
+def write_submission(
+    pen: ClientPen, frame: Frame, bodies: Iterable[bytes], *, when_closing: Callable[[], None]
+) -> Iterator[bytes]:
+    """Yield the messages of a submission, the closing one last.
+
+    Args:
+        pen: Writes for the client.
+        frame: Frame of the submit step.
+        bodies: The chunks' bytes, in order; consumed one at a time.
+        when_closing: Called just before the closing message is handed out.
+    """
+    digests = []
+    for part, body in enumerate(bodies):
+        message = pen.write(frame, body, part=part)
+        digests.append(message.digest)
+        yield message.encode()
+    closing = pen.write(frame, closing_body(digests), part=len(digests)).encode()
+    when_closing()
+    yield closing
+
+
+class SubmissionBuffers:
+    """The server's memory of unfinished submissions."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        """Lay out the chunks; memory is taken when a client's first chunk is written."""
+        self._sizes = tuple(sizes)
+        self._chunks = chunks(sizes)
+        self._buffers: dict[int, list[NDArray[np.uint8]]] = {}
+
+    @property
+    def parts(self) -> int:
+        """Messages of a whole submission, the closing one included."""
+        return len(self._chunks) + 1
+
+    def chunk(self, part: int) -> Chunk | None:
+        """Return the chunk that a part carries, or None for the closing message."""
+        return self._chunks[part] if part < len(self._chunks) else None
+
+    def write(self, client: int, chunk: Chunk, body: bytes) -> None:
+        """Store a chunk, whose length the caller has checked."""
+        if client not in self._buffers:
+            self._buffers[client] = [np.empty(size, np.uint8) for size in self._sizes]
+        self._buffers[client][chunk.vector][chunk.start : chunk.stop] = np.frombuffer(body, np.uint8)
+
+    def take(self, client: int) -> list[NDArray[np.uint8]]:
+        """Return a client's vectors as bytes and forget them."""
+        return self._buffers.pop(client)
+
+    def clear(self) -> None:
+        """Forget every unfinished submission."""
+        self._buffers.clear()

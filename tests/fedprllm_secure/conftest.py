@@ -1,0 +1,40 @@
+"""Checkpoints of tiny random models, made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers.utils import logging as transformers_logging
+
+from tests.fedprllm_secure.tiny_models import random_model
+
+Checkpoints = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and notes out of the output."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    yield
+    transformers_logging.set_verbosity(level)
+    transformers_logging.enable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, quiet_transformers: None) -> Checkpoints:
+    """Give a family's checkpoint folder in a dtype; each is built on first use."""
+    made: dict[tuple[str, torch.dtype], Path] = {}
+
+    def find(family: str, dtype: torch.dtype = torch.float32) -> Path:
+        if (family, dtype) not in made:
+            folder = tmp_path_factory.mktemp(family)
+            random_model(family, dtype).save_pretrained(folder)
+            made[family, dtype] = folder
+        return made[family, dtype]
+
+    return find

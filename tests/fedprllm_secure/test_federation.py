@@ -1,0 +1,342 @@
+"""What a run does beside computing the right votes: resume, dropouts, many clients, refusals."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedprllm_secure.artifacts import count_sparsity
+from fedprllm_secure.data.windows import Windows
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.federation import Baselines, Federation, local_variant
+from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.variants import scaled
+from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
+from protocols import Step
+from tests.fedprllm_secure.conftest import Checkpoints
+from tests.fedprllm_secure.oracle import Oracle, count_votes
+from tests.fedprllm_secure.tiny_models import (
+    CPU,
+    assert_same,
+    make_method,
+    matrices_of,
+    prune_masks,
+    random_windows,
+    run_federation,
+    totals,
+)
+
+WINDOWS = random_windows(3, 3, 12, seed=3)
+
+
+class Interrupted(Exception):
+    """The run was killed."""
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Checkpoints) -> StreamedModel:
+    """A LLaMA of three blocks, in float64."""
+    return StreamedModel(checkpoint("llama", torch.float64), device=CPU, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def oracle(checkpoint: Checkpoints) -> Oracle:
+    """The same LLaMA in the oracle's hands."""
+    return Oracle(checkpoint("llama", torch.float64))
+
+
+def block_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read every tensor that finished blocks left."""
+    return {
+        f"{file.name}/{name}": tensor
+        for file in folder.glob("block-*.safetensors")
+        for name, tensor in load_file(file).items()
+    }
+
+
+def opened_sessions(folder: Path) -> int:
+    """Read how many session numbers were taken."""
+    return json.loads((folder / "sessions.json").read_text())["opened"]
+
+
+RESUMED = pytest.mark.parametrize("propagate", ["local", "global", "dense"])
+
+
+@RESUMED
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_a_run_goes_on_after_the_last_finished_block(
+    model: StreamedModel, tmp_path: Path, propagate: str, done: int
+) -> None:
+    """Interrupted between blocks and resumed, a run leaves the same bytes and repeats no session."""
+    method, sessions = make_method("0.45", propagate), Counter()
+    baselines = Baselines(central=True, local_only=(1,), public=random_windows(1, 2, 12, seed=8).ids, magnitude=True)
+    options = {"baselines": baselines, "batch_windows": 4}
+    run_federation(model, WINDOWS, method, tmp_path / "whole", **options)
+
+    def stop(phase: str, finished: int, total: int) -> None:
+        if finished == done:
+            raise Interrupted
+
+    def watch(block: int, entry: Any) -> None:
+        sessions[block] += entry.step == Step.SUBMIT
+
+    work = WorkFolder(tmp_path / "parts")
+    with pytest.raises(Interrupted):
+        Federation(model, WINDOWS, method, work, progress=stop, transcript=watch, **options).run()
+    before = dict(sessions)
+    assert sorted(before) == list(range(done))
+    # A new process: the model is opened anew and has recorded nothing.
+    fresh = StreamedModel(model.checkpoint.folder, device=CPU, dtype=torch.float64)
+    Federation(fresh, WINDOWS, method, WorkFolder(tmp_path / "parts"), transcript=watch, **options).run()
+    assert {block: sessions[block] for block in before} == before
+    assert sorted(sessions) == [0, 1, 2]
+    assert len(set(sessions.values())) == 1
+    assert opened_sessions(tmp_path / "parts") == 3
+    assert_same(block_tensors(tmp_path / "parts"), block_tensors(tmp_path / "whole"))
+
+
+@RESUMED
+@pytest.mark.parametrize("step", [Step.ADVERTISE, Step.SUBMIT], ids=["advertise", "submit"])
+def test_an_interrupted_session_is_not_continued_under_its_number(
+    model: StreamedModel, tmp_path: Path, propagate: str, step: Step
+) -> None:
+    """A block interrupted amid its session starts over with the next session number."""
+    method = make_method("0.45", propagate)
+
+    def stop(block: int, entry: Any) -> None:
+        if block == 1 and entry.step == step:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run_federation(model, WINDOWS, method, tmp_path / "parts", transcript=stop)
+    assert opened_sessions(tmp_path / "parts") == 2
+    run_federation(model, WINDOWS, method, tmp_path / "parts")
+    assert opened_sessions(tmp_path / "parts") == 4
+    run_federation(model, WINDOWS, method, tmp_path / "whole")
+    assert_same(block_tensors(tmp_path / "parts"), block_tensors(tmp_path / "whole"))
+
+
+def test_a_finished_run_is_not_repeated(model: StreamedModel, tmp_path: Path) -> None:
+    """Running again in a finished folder opens no session."""
+    run_federation(model, WINDOWS, make_method(), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    run_federation(model, WINDOWS, make_method(), tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_session_numbers_never_repeat(tmp_path: Path) -> None:
+    """Numbers go on over folders opened anew."""
+    numbers = [WorkFolder(tmp_path / "work").next_session_number() for _ in range(5)]
+    assert numbers == [0, 1, 2, 3, 4]
+    assert (tmp_path / "work").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("step", [Step.ADVERTISE, Step.SHARE, Step.SUBMIT], ids=lambda step: step.name.lower())
+def test_a_clients_votes_go_with_it(model: StreamedModel, oracle: Oracle, tmp_path: Path, step: Step) -> None:
+    """A dropped client is no survivor, its votes are not in the totals, and scaling divides by those left."""
+    work = run_federation(
+        model,
+        WINDOWS,
+        make_method("0.45", "local"),
+        tmp_path,
+        batch_windows=4,
+        dropouts=lambda block: {step: frozenset({1})} if block == 1 else {},
+    )
+    assert [work.record(index).survivors for index in range(3)] == [[0, 1, 2], [0, 2], [0, 1, 2]]
+    clients = oracle.local_rounds([WINDOWS.of(client) for client in range(3)], "0.45", "row", prune=True).masks
+    everyone, without = count_votes(clients), count_votes([clients[0], clients[2]])
+    votes = {name: (without if ".layers.1." in name else everyone)[name] for name in everyone}
+    assert_same(totals(model, work), votes)
+    assert_same(prune_masks(model, work), oracle.server(votes, "0.45", "layer", "magnitude", 0))
+    edit = scaled(model, work)
+    for index, matrix in matrices_of(model):
+        left = 2 if index == 1 else 3
+        expected = oracle.weights[matrix.name] * (left - votes[matrix.name]) / left
+        found = edit(index, matrix, oracle.weights[matrix.name])
+        kept = ~work.prune_mask(index, matrix)
+        torch.testing.assert_close(found[kept], expected[kept], rtol=1e-14, atol=0)
+        assert not found[~kept].any()
+
+
+@pytest.mark.parametrize("clients", [129, 200, 300])
+def test_many_unanimous_clients(model: StreamedModel, tmp_path: Path, clients: int) -> None:
+    """Votes of more clients than a byte counts neither wrap nor lose their order."""
+    window = random_windows(1, 1, 4, seed=1).ids
+    windows = Windows(window.repeat(clients, 1), num_clients=clients, per_client=1, length=4)
+    method = make_method("0.5", "dense", group="row", local_group="row")
+    work = run_federation(
+        model, windows, method, tmp_path, batch_windows=64, baselines=Baselines(local_only=(0, clients - 1))
+    )
+    alone = prune_masks(model, work, local_variant(0))
+    assert_same(prune_masks(model, work, local_variant(clients - 1)), alone)
+    assert_same(prune_masks(model, work), alone)
+    assert_same(totals(model, work), {name: mask.to(torch.int64) * clients for name, mask in alone.items()})
+    assert work.record(0).survivors == list(range(clients))
+
+
+@pytest.mark.parametrize("client", [0, 1])
+def test_activations_that_overflow_are_refused(
+    model: StreamedModel, checkpoint: Checkpoints, tmp_path: Path, client: int
+) -> None:
+    """One infinite embedding entry is named by matrix, channel and client."""
+    source = checkpoint("opt", torch.float32)
+    for file in source.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(source / "model.safetensors")
+    bias = tensors["model.decoder.layers.1.fc1.bias"]
+    bias[5] = math.inf
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    broken = StreamedModel(tmp_path, device=CPU)
+    windows = random_windows(2, 1, 8)
+    with pytest.raises(InputError, match=r"entering fc2, channel 5, are not finite for client 0"):
+        run_federation(broken, windows, make_method("0.5", "dense"), tmp_path / "work")
+    assert WorkFolder(tmp_path / "work").finished_blocks() == 1
+    assert client in (0, 1)
+
+
+def test_the_client_whose_activations_overflow_is_named(checkpoint: Checkpoints, tmp_path: Path) -> None:
+    """Only the client whose text has the token is named, and no block counts as finished."""
+    source = checkpoint("opt", torch.float32)
+    for file in source.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.decoder.embed_tokens.weight"][96] = math.inf
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    ids = random_windows(3, 2, 8).ids.clamp(max=90)
+    ids[3, 2] = 96
+    with pytest.raises(InputError, match=r"channel \d+, are not finite for client 1"):
+        run_federation(
+            StreamedModel(tmp_path, device=CPU),
+            Windows(ids, num_clients=3, per_client=2, length=8),
+            make_method(),
+            tmp_path / "work",
+        )
+    assert WorkFolder(tmp_path / "work").finished_blocks() == 0
+
+
+def test_central_under_dense_is_one_client_with_all_windows(model: StreamedModel, tmp_path: Path) -> None:
+    """Adding up the clients' sums gives what one party with all windows computes."""
+    method = make_method("0.45", "dense", group="row")
+    work = run_federation(model, WINDOWS, method, tmp_path / "many", baselines=Baselines(central=True))
+    pooled = Windows(WINDOWS.ids, num_clients=1, per_client=9, length=12)
+    one = run_federation(model, pooled, method, tmp_path / "one", batch_windows=2)
+    assert_same(prune_masks(model, work, "central"), prune_masks(model, one))
+
+
+def test_baselines_do_not_touch_the_federation(model: StreamedModel, tmp_path: Path) -> None:
+    """The same votes with and without baselines, under every name asked for."""
+    baselines = Baselines(central=True, local_only=(0, 2), public=random_windows(1, 1, 12).ids, magnitude=True)
+    for propagate in ("local", "global", "dense"):
+        method = make_method("0.45", propagate)
+        plain = run_federation(model, WINDOWS, method, tmp_path / propagate / "plain")
+        work = run_federation(model, WINDOWS, method, tmp_path / propagate / "all", baselines=baselines)
+        assert set(work.variants()) == {FEDERATED, "central", "public", "magnitude", "local-0", "local-2"}
+        assert plain.variants() == [FEDERATED]
+        assert_same(totals(model, work), totals(model, plain))
+        assert_same(prune_masks(model, work), prune_masks(model, plain))
+
+
+def test_the_magnitude_baseline_needs_no_data(model: StreamedModel, oracle: Oracle, tmp_path: Path) -> None:
+    """It removes the smallest weights of every local group; so does the magnitude pruner at every client."""
+    method = make_method("0.5", "dense", pruner="magnitude")
+    work = run_federation(model, WINDOWS, method, tmp_path, baselines=Baselines(magnitude=True))
+    masks = prune_masks(model, work, "magnitude")
+    for name, mask in masks.items():
+        order = oracle.weights[name].abs().argsort(dim=1, stable=True)[:, : mask.shape[1] // 2]
+        assert torch.equal(mask, torch.zeros_like(mask).scatter(1, order, True))
+    assert_same(totals(model, work), {name: 3 * mask.to(torch.int64) for name, mask in masks.items()})
+
+
+def test_public_windows_of_another_length_are_refused(model: StreamedModel, tmp_path: Path) -> None:
+    """The message gives both lengths."""
+    baselines = Baselines(public=random_windows(1, 1, 10).ids)
+    with pytest.raises(InputError, match="public windows have 10 tokens, clients' 12"):
+        Federation(model, WINDOWS, make_method(), WorkFolder(tmp_path), baselines=baselines)
+
+
+def test_a_pattern_that_fits_no_matrix_is_refused_before_any_session(model: StreamedModel, tmp_path: Path) -> None:
+    """32 inputs are no multiple of 5."""
+    with pytest.raises(InputError, match=r"5 does not divide the 32 inputs of model\.layers\.0\.self_attn\.q_proj"):
+        run_federation(model, WINDOWS, make_method("2:5"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("field", ["pruner", "group", "local_group", "ties", "payload", "protocol"])
+def test_unknown_names_are_refused(field: str) -> None:
+    """The message names the field and lists what there is."""
+    with pytest.raises(InputError, match=rf"{field}=other must be one of \w+"):
+        make_method(**{field: "other"})
+
+
+def test_a_block_file_cut_short_is_refused(model: StreamedModel, tmp_path: Path) -> None:
+    """Every way of reading it names the file and says what to do."""
+    work = run_federation(model, WINDOWS, make_method(), tmp_path)
+    file = tmp_path / "block-0001.safetensors"
+    file.write_bytes(file.read_bytes()[:-7])
+    index, matrix = next(entry for entry in matrices_of(model) if entry[0] == 1)
+    for read in (work.record, work.variants, lambda _: work.totals(index, matrix), lambda _: work.prune_mask(index, matrix)):
+        with pytest.raises(InputError, match=r"block-0001\.safetensors cannot be read or was cut short"):
+            read(1)
+
+
+def test_hidden_states_cut_short_are_refused(model: StreamedModel, tmp_path: Path) -> None:
+    """A resumed run does not go on from half a file."""
+
+    def stop(phase: str, finished: int, total: int) -> None:
+        if finished == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run_federation(model, WINDOWS, make_method(), tmp_path, progress=stop)
+    file = tmp_path / "hidden-0002.bin"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"hidden-0002\.bin has \d+ bytes instead of \d+: it was cut short"):
+        run_federation(model, WINDOWS, make_method(), tmp_path)
+
+
+def test_only_the_newest_hidden_states_are_kept(model: StreamedModel, tmp_path: Path) -> None:
+    """Finished blocks leave their own file; hidden states are kept once, and nothing is half written."""
+    run_federation(model, WINDOWS, make_method(), tmp_path)
+    blocks = [f"block-{index:04d}.safetensors" for index in range(3)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [*blocks, "hidden-0003.bin", "sessions.json"]
+
+
+@pytest.mark.parametrize("highest", [0, 255, 256, 32767, 32768, 10**6])
+def test_totals_of_every_size_are_kept_exactly(model: StreamedModel, tmp_path: Path, highest: int) -> None:
+    """Totals are stored as narrow as they fit, and read back as they were."""
+    federation = Federation(model, WINDOWS, make_method(), WorkFolder(tmp_path))
+    (_, matrix), *_ = matrices_of(model)
+    votes = torch.full(matrix.shape, highest, dtype=torch.int32)
+    votes[0, 0] = 0
+    masks = {FEDERATED: {matrix.name: torch.rand(matrix.shape) < 0.5}}
+    federation.work.save_block(0, BlockRecord([0, 1]), {matrix.name: votes}, masks, federation._states)
+    assert torch.equal(federation.work.totals(0, matrix), votes)
+    assert torch.equal(federation.work.prune_mask(0, matrix), masks[FEDERATED][matrix.name])
+    assert federation.work.record(0).survivors == [0, 1]
+
+
+def test_counted_sparsity(model: StreamedModel, tmp_path: Path) -> None:
+    """The weights removed, and those all clients voted for that stay, are counted from masks and totals."""
+    work = run_federation(model, WINDOWS, make_method("0.3"), tmp_path)
+    masks, votes = prune_masks(model, work), totals(model, work)
+    found = count_sparsity(model, work)
+    removed, prunable = sum(int(m.sum()) for m in masks.values()), sum(m.numel() for m in masks.values())
+    assert (found["removed_weights"], found["prunable_weights"]) == (removed, prunable)
+    assert found["achieved_fraction"] == removed / prunable
+    assert found["unanimous_but_kept_weights"] == sum(int(((votes[n] == 3) & ~masks[n]).sum()) for n in masks)
+    assert found["fraction_by_matrix"] == {name: mask.sum().item() / mask.numel() for name, mask in masks.items()}
+
+
+def test_the_callbacks_tell_how_far_it_is(model: StreamedModel, tmp_path: Path) -> None:
+    """Progress counts blocks from 0 to all."""
+    seen: list[tuple[str, int, int]] = []
+    run_federation(model, WINDOWS, make_method(), tmp_path, progress=lambda *args: seen.append(args))
+    assert seen == [("prune", done, 3) for done in range(4)]
