@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.flags import OneLineParser, add_model_flags, add_prune_flags
+from fedprllm_secure.errors import InputError
+from protocols import ProtocolError
 
 DONE, UNEXPECTED, BAD_INPUT, ABORTED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(flags: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
-    # Imported here: torch and transformers take seconds, and --help should not.
+    # Each command's own imports wait until it is asked for.
     if flags.command == "prune":
         from experiments.prune_command import run
     elif flags.command == "evaluate":
@@ -72,8 +74,6 @@ def _command(flags: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
 
 def guarded(work: Callable[[], int], *, out: Path | None) -> int:
     """Run ``work`` and turn what it raises into an exit status and one line on stderr."""
-    from protocols import ProtocolError
-
     try:
         return work()
     except KeyboardInterrupt:
@@ -82,14 +82,9 @@ def guarded(work: Callable[[], int], *, out: Path | None) -> int:
     except ProtocolError as error:
         print(f"the protocol aborted: {error}", file=sys.stderr)
         return ABORTED
-    except ValueError as error:
-        from fedprllm_secure.data import DataError
-        from fedprllm_secure.errors import InputError
-
-        if isinstance(error, InputError | DataError):
-            print(f"fedprllm: {_one_line(error)}", file=sys.stderr)
-            return BAD_INPUT
-        return _unexpected(error, out)
+    except InputError as error:
+        print(f"fedprllm: {_one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
             where = f" ({error.filename})" if error.filename else ""

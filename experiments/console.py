@@ -91,9 +91,8 @@ def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, no
 
 def perplexity_table(perplexity: Mapping[str, Any]) -> Table:
     """Lay out perplexities, best first after the unpruned model."""
-    table = Table(
-        title=f"perplexity on {perplexity['windows']} windows of {perplexity['context_tokens']} tokens (lower is better)"
-    )
+    shape = f"{perplexity['windows']} windows of {perplexity['context_tokens']} tokens"
+    table = Table(title=f"perplexity on {shape} (lower is better)")
     table.add_column("model")
     table.add_column("perplexity", justify="right")
     table.add_column("bits per byte", justify="right")

@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import shutil
 import time
@@ -43,6 +42,7 @@ def run(flags: argparse.Namespace) -> int:
     config = configuration(flags)
     out: Path = flags.out
     if _is_finished(out, config, overwrite=flags.overwrite):
+        shutil.rmtree(out / "work", ignore_errors=True)  # left by a kill between the result and the clearing up
         finished = json.loads((out / "result.json").read_text())
         show_prune_result(finished, out, as_json=flags.json, note="already done; nothing was run")
         return 0
@@ -144,28 +144,30 @@ def _open_work(
 ) -> WorkFolder:
     """Open the resume state, and make sure that it belongs to this configuration, model and text.
 
+    An unfinished run of the same configuration is continued even under ``--overwrite``: the same command resumes.
+
     Raises:
         InputError: it belongs to another.
     """
-    if overwrite and out.exists():
+    folder = out / "work"
+    former = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else None
+    key = (folder / "key").read_bytes() if former else secrets.token_bytes(32)
+    # Private text leaves no plain hash behind, not even here: the key is local and goes with the folder.
+    digest = hmac.new(key, windows.ids.numpy().tobytes(), hashlib.sha256).hexdigest()
+    state = {"config": dict(config), "windows": digest, "model": model.checkpoint.sha256}
+    if former == state and not (out / "result.json").exists():
+        return WorkFolder(folder)
+    if former is not None and not overwrite:
+        _refuse_other(out, former["config"], config)
+        changed = "--data" if former["windows"] != digest else "--model"
+        raise InputError(f"--out {out}: what {changed} names has changed since the run began; add --overwrite")
+    if out.exists():
         for entry in out.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    work = WorkFolder(out / "work")
-    key_file, state_file = work.folder / "key", work.folder / "run.json"
-    if not state_file.exists():
-        # Private text leaves no plain hash behind, not even here: the key is local and goes with the folder.
-        key_file.touch(mode=0o600)
-        key_file.write_bytes(secrets.token_bytes(32))
-    digest = hmac.new(key_file.read_bytes(), windows.ids.numpy().tobytes(), hashlib.sha256).hexdigest()
-    state = {"config": dict(config), "windows": digest, "model": model.checkpoint.sha256}
-    if state_file.exists():
-        former = json.loads(state_file.read_text())
-        _refuse_other(out, former["config"], config)
-        for name, flag in (("windows", "--data"), ("model", "--model")):
-            if former[name] != state[name]:
-                raise InputError(f"--out {out}: what {flag} names has changed since the run began; add --overwrite")
-    else:
-        write_json(state_file, state)
+    work = WorkFolder(folder)
+    (folder / "key").touch(mode=0o600)
+    (folder / "key").write_bytes(key)
+    write_json(folder / "run.json", state)
     return work
 
 
@@ -352,9 +354,3 @@ def _model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
         "without differential privacy: the prune mask carries information on the calibration text.\n\n"
         f"Configuration: `{command}`\n"
     )
-
-
-def discard_error_log(out: Path) -> None:
-    """Remove the traceback of an earlier failure."""
-    if (out / "error.log").exists():
-        os.unlink(out / "error.log")

@@ -2,6 +2,7 @@
 
 ValueError
   InputError          a flag, a file, a model or a text that cannot be used
+    DataError         a text source, by its place (fedprllm_secure.data)
 """
 
 

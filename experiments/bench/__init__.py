@@ -7,8 +7,13 @@ from collections.abc import Callable, Mapping
 
 from experiments.bench.calibration import bench_calibration
 from experiments.bench.memory import bench_memory
+from experiments.bench.order import bench_order
 
-BENCHMARKS: Mapping[str, Callable[[], None]] = {"calibration": bench_calibration, "memory": bench_memory}
+BENCHMARKS: Mapping[str, Callable[[], None]] = {
+    "calibration": bench_calibration,
+    "memory": bench_memory,
+    "order": bench_order,
+}
 
 
 def run(flags: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ VOCABULARY_SIZE = 4096
 CONTEXT_LENGTH = 512
 BATCH_WINDOWS = 16
 WARM_UP_STEPS = 60
-DECAY_SHARE = 0.45
+DECAY_SHARE = 0.41
 CHECKPOINT_STEPS = 50
 # Words with a leading space, digits in threes, punctuation runs, and a line break with its whole indentation.
 SPLIT_PATTERN = r"\n[ \t]*| ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|[ \t]+|\s"
@@ -193,7 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.demo.train", description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="checkpoint and log; the same folder resumes")
     parser.add_argument("--out", type=Path, required=True, help="where the bf16 model and its tokenizer go")
-    parser.add_argument("--steps", type=int, default=900, help=f"of {BATCH_WINDOWS * CONTEXT_LENGTH} tokens")
+    parser.add_argument("--steps", type=int, default=600, help=f"of {BATCH_WINDOWS * CONTEXT_LENGTH} tokens")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--compile", action="store_true", help="torch.compile; needs a C++ compiler on the CPU")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedprllm_secure.errors import InputError
 
-class DataError(ValueError):
+
+class DataError(InputError):
     """Text or windows cannot be used; the message says what, where and what would do."""
 
 

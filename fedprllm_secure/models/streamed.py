@@ -214,9 +214,8 @@ class StreamedModel:
             returned.append(original(first, *args, **kwargs))
             raise Seen
 
-        with self.outer(), self.block(0), _replaced_forward(first, probe):
-            with suppress(Seen):
-                self._network(input_ids=ids[:, :8].to(self.device), use_cache=False)
+        with self.outer(), self.block(0), _replaced_forward(first, probe), suppress(Seen):
+            self._network(input_ids=ids[:, :8].to(self.device), use_cache=False)
         return isinstance(returned[0], tuple)
 
     @contextmanager

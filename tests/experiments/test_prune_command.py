@@ -7,6 +7,7 @@ import math
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import console
 from fedprllm_secure.federation import Federation
-from fedprllm_secure.work import WorkFolder
+from fedprllm_secure.hidden_states import HiddenStates
+from fedprllm_secure.work import BlockRecord, WorkFolder
 
 KEYS = {
     "schema",
@@ -489,17 +491,34 @@ def test_one_client_is_its_own_local_pruning(prune, tmp_path):
 
 
 def test_many_clients_do_not_overflow_the_votes(prune, tmp_path):
-    """300 clients' votes of one bit are counted past 255."""
+    """Votes of 130 clients are counted past the 127 of a signed byte."""
     file = tmp_path / "windows.safetensors"
-    save_file({"windows": torch.arange(2, 302).sub(150).abs()[:, None].repeat(1, 2)}, file)
+    save_file({"windows": torch.arange(2, 132)[:, None].repeat(1, 2)}, file)
     ran = prune(
-        tmp_path / "run", data=file, clients=300, windows_per_client=1, window_length=2, save_votes=True, baselines=""
+        tmp_path / "run", data=file, clients=130, windows_per_client=1, window_length=2, save_votes=True, baselines=""
     )
 
     assert ran.status == 0, ran.stderr
     votes = load_file(tmp_path / "run" / "votes.safetensors")
-    assert max(int(total.max()) for total in votes.values()) > 255
-    assert all(int(total.sum()) == 300 * total.numel() // 2 for total in votes.values())
+    assert max(int(total.max()) for total in votes.values()) > 127
+    assert all(int(total.sum()) == 130 * total.numel() // 2 for total in votes.values())
+
+
+@pytest.mark.parametrize("highest", [0, 1, 255, 256, 32_767, 32_768, 2**31 - 1])
+def test_totals_of_any_size_survive_the_resume_state(tmp_path, highest):
+    """Totals are stored in the smallest type that holds them and come back as int32, unchanged."""
+    totals = torch.tensor([[0, 1, 2], [3, 4, 5]]).clamp(max=highest).to(torch.int64)
+    totals[1, 2] = highest
+    matrix = SimpleNamespace(name="m", shape=(2, 3))
+    prune_mask = totals > 2
+    work = WorkFolder(tmp_path / "work")
+    states = HiddenStates(1, (1, 1), torch.float32, memory_limit_bytes=1 << 20)
+    work.save_block(0, BlockRecord(survivors=[0]), {"m": totals}, {"federated": {"m": prune_mask}}, states)
+
+    assert work.totals(0, matrix).tolist() == totals.tolist()
+    assert work.totals(0, matrix).dtype == torch.int32
+    assert work.prune_mask(0, matrix).tolist() == prune_mask.tolist()
+    assert work.finished_blocks() == 1
 
 
 def test_spilled_hidden_states_give_the_same_result(full, prune, tmp_path):

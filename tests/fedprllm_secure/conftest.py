@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,11 @@ def quiet_transformers() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, quiet_transformers: None) -> Checkpoints:
     """Give a family's checkpoint folder in a dtype; each is built on first use."""
-    made: dict[tuple[str, torch.dtype], Path] = {}
 
-    def find(family: str, dtype: torch.dtype = torch.float32) -> Path:
-        if (family, dtype) not in made:
-            folder = tmp_path_factory.mktemp(family)
-            random_model(family, dtype).save_pretrained(folder)
-            made[family, dtype] = folder
-        return made[family, dtype]
+    @cache
+    def find(family: str, dtype: torch.dtype = torch.float32, blocks: int | None = None) -> Path:
+        folder = tmp_path_factory.mktemp(family)
+        random_model(family, dtype, blocks).save_pretrained(folder)
+        return folder
 
     return find

@@ -82,9 +82,7 @@ class Oracle:
         """Remove the most-voted weights of every group; among equals by the tie order, then by position."""
         selected = {}
         for name, total in totals.items():
-            tie_keys = [
-                key.flatten().tolist() for key in tie_order(ties, self.weights[name], seed=seed, name=name)
-            ]
+            tie_keys = [key.flatten().tolist() for key in tie_order(ties, self.weights[name], seed=seed, name=name)]
             keys = list(zip((-total).flatten().tolist(), *tie_keys, strict=True))
             selected[name] = remove_lowest(keys, total.shape, sparsity, group)
         return selected

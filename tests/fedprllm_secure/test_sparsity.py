@@ -81,5 +81,5 @@ def test_what_fits_is_let_through(text: str, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("text", ["0.5", "0.29", "2:4"])
 def test_written_as_read(text: str) -> None:
-    """str gives back the text."""
+    """Str gives back the text."""
     assert str(Sparsity.parse(text)) == text

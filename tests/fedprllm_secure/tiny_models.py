@@ -67,9 +67,11 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
 }
 
 
-def random_model(family: str, dtype: torch.dtype) -> PreTrainedModel:
+def random_model(family: str, dtype: torch.dtype, blocks: int | None = None) -> PreTrainedModel:
     """Build a family's tiny model with parameters from normal(0, 0.2)."""
-    model = AutoModelForCausalLM.from_config(FAMILIES[family]()).to(dtype).eval()
+    config = FAMILIES[family]()
+    config.num_hidden_layers = blocks or config.num_hidden_layers
+    model = AutoModelForCausalLM.from_config(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -97,7 +99,9 @@ def make_method(sparsity: str = "0.5", propagate: str = "local", **changes: str 
     return Method(sparsity=Sparsity.parse(sparsity), schedule=schedule, **changes)
 
 
-def run_federation(model: StreamedModel, windows: Windows, method: Method, folder: Path, **options: object) -> WorkFolder:
+def run_federation(
+    model: StreamedModel, windows: Windows, method: Method, folder: Path, **options: object
+) -> WorkFolder:
     """Run the federation to its end and return what it left."""
     work = WorkFolder(folder)
     Federation(model, windows, method, work, **options).run()
