@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from pathlib import Path
 
 import torch
@@ -45,6 +46,7 @@ class HiddenStates:
         self._memory = torch.empty(self._resident, *row_shape, dtype=dtype)
         self._file = tempfile.TemporaryFile(dir=folder) if self._resident < rows else None  # noqa: SIM115 - lives as long
         if self._file is not None:
+            weakref.finalize(self, self._file.close)
             # Reserve the room now: a disk that is too small should say so before the work, not amid it.
             os.posix_fallocate(self._file.fileno(), 0, (rows - self._resident) * self._row_bytes)
 

@@ -37,12 +37,8 @@ def test_no_file_has_a_shapeless_name():
 
 
 def test_package_list_is_the_folders_with_code():
-    """pyproject lists every folder with code, and no other."""
-    folders = {
-        ".".join(file.parent.relative_to(ROOT).parts)
-        for top in TOPS
-        for file in (ROOT / top).rglob("*.py")
-    }
+    """Pyproject lists every folder with code, and no other."""
+    folders = {".".join(file.parent.relative_to(ROOT).parts) for top in TOPS for file in (ROOT / top).rglob("*.py")}
 
     assert sorted(project()["tool"]["setuptools"]["packages"]) == sorted(folders)
 
@@ -101,6 +97,8 @@ def test_command_points_to_a_function():
 def test_text_files_end_with_a_line_break():
     """Every text file of the repository ends with one line break."""
     texts = [file for file in repository_files() if file.suffix in {".py", ".md", ".toml", ".txt"}]
-    wrong = [str(file) for file in texts if (data := file.read_bytes()) and (data[-1:] != b"\n" or data[-2:] == b"\n\n")]
+    wrong = [
+        str(file) for file in texts if (data := file.read_bytes()) and (data[-1:] != b"\n" or data[-2:] == b"\n\n")
+    ]
 
     assert wrong == []

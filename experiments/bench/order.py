@@ -40,7 +40,8 @@ def _perplexities(sparsity: str, seed: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        arguments = f"prune --model demo --data demo --clients 16 --sparsity {sparsity} --seed {seed} --scale --json --out {out}"
+        demo = f"prune --model demo --data demo --clients 16 --sparsity {sparsity} --seed {seed}"
+        arguments = f"{demo} --scale --json --out {out}"
         with contextlib.redirect_stdout(io.StringIO()):
             status = main(arguments.split())
         if status != 0:

@@ -19,7 +19,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from experiments.cli import main
 
 VOCABULARY, CONTEXT, LENGTH = 300, 64, 16
-WORDS = "the server adds votes of clients and no party shows its own text to another while blocks are pruned".split()
+TEXT = "the server adds votes of clients and no party shows its own text to another while blocks are pruned"
+WORDS = TEXT.split(" ")
 FLAGS = {
     "--clients": "3",
     "--windows-per-client": "2",

@@ -232,7 +232,10 @@ def windows_cases() -> dict[str, tuple[dict[str, torch.Tensor], str]]:
     """Wrong files of windows, and what is said of each."""
     good = torch.full((6, 16), 5)
     return {
-        "fewer windows than clients": ({"windows": good[:2]}, r"shape \(2, 16\), not \(6, 16\) for 3 clients x 2 windows"),
+        "fewer windows than clients": (
+            {"windows": good[:2]},
+            r"shape \(2, 16\), not \(6, 16\) for 3 clients x 2 windows",
+        ),
         "three dimensions": ({"windows": good[None]}, r"shape \(1, 6, 16\); save integers \(rows, length\)"),
         "float": ({"windows": good.float()}, r"type F32"),
         "bool": ({"windows": good.bool()}, r"type BOOL"),
@@ -597,11 +600,15 @@ def test_masks_that_do_not_fit_are_refused(cli, prune, inputs, tmp_path, kind):
     name = "model.layers.1.mlp.up_proj"
     if kind == "missing":
         del masks[name]
-    masks |= {"float": {name: masks.get(name, torch.ones(1)).float()}, "shape": {name: torch.ones(2, 2).byte()}}.get(kind, {})
+    masks |= {"float": {name: masks.get(name, torch.ones(1)).float()}, "shape": {name: torch.ones(2, 2).byte()}}.get(
+        kind, {}
+    )
     file = tmp_path / "masks.safetensors"
     save_file(masks, file)
     if kind == "cut short":
         file.write_bytes(file.read_bytes()[:-1])
-    ran = cli("evaluate", "--model", inputs.model, "--eval-data", inputs.eval_text, "--prune-masks", file, "--device", "cpu")
+    ran = cli(
+        "evaluate", "--model", inputs.model, "--eval-data", inputs.eval_text, "--prune-masks", file, "--device", "cpu"
+    )
 
     assert_refused(ran, r"cut short" if kind == "cut short" else rf"does not fit the model.*{name}")

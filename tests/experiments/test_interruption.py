@@ -132,7 +132,9 @@ def test_finished_blocks_are_not_pruned_again(prune, after_first_block, whole, m
     out, _, asked = after_first_block
     blocks, numbers = [], []
     prune_block, next_number = Federation._prune_block, WorkFolder.next_session_number
-    monkeypatch.setattr(Federation, "_prune_block", lambda self, index: (blocks.append(index), prune_block(self, index)))
+    monkeypatch.setattr(
+        Federation, "_prune_block", lambda self, index: (blocks.append(index), prune_block(self, index))
+    )
     monkeypatch.setattr(
         WorkFolder, "next_session_number", lambda self: numbers.append(next_number(self)) or numbers[-1]
     )
@@ -161,7 +163,9 @@ def test_session_that_was_opened_is_never_opened_again(prune, tmp_path, monkeypa
     assert numbers == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("name", "flag"), [("private.txt", "--data"), ("public.txt", "--public-data"), ("model", "--model")])
+@pytest.mark.parametrize(
+    ("name", "flag"), [("private.txt", "--data"), ("public.txt", "--public-data"), ("model", "--model")]
+)
 def test_changed_input_is_refused(prune, after_first_block, name, flag):
     """An input whose content changed since the run began exits 2 and names its flag and --overwrite."""
     out, places, asked = after_first_block

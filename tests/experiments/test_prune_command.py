@@ -156,7 +156,7 @@ def test_prune_masks_are_keyed_by_tensor_name(full):
 
 
 def test_votes_have_the_keys_of_the_masks(full):
-    """votes holds int32 totals between 0 and the number of clients, under the same keys and shapes."""
+    """Votes holds int32 totals between 0 and the number of clients, under the same keys and shapes."""
     votes = load_file(full[0] / "votes.safetensors")
 
     assert {name: tuple(total.shape) for name, total in votes.items()} == MATRICES
@@ -431,7 +431,9 @@ def test_dropout_counts_the_survivors(prune, tmp_path):
 
 def test_dropout_is_drawn_from_seed_and_block(prune, tmp_path):
     """The same seed loses the same clients; the default step is submit."""
-    runs = [prune(tmp_path / str(n), dropout=rate, clients=6, baselines="") for n, rate in enumerate(["0.3", "0.3@submit"])]
+    runs = [
+        prune(tmp_path / str(n), dropout=rate, clients=6, baselines="") for n, rate in enumerate(["0.3", "0.3@submit"])
+    ]
     survivors = [json.loads(ran.stdout)["protocol"]["survivors_by_block"] for ran in runs]
 
     assert survivors[0] == survivors[1]
@@ -613,7 +615,9 @@ def test_evaluate_agrees_with_prune(cli, full, result, inputs):
 
 def test_evaluate_prints_a_table(cli, inputs):
     """Without --json ``evaluate`` prints the dense perplexity as a table."""
-    ran = cli("evaluate", "--model", inputs.model, "--eval-data", inputs.eval_text, "--eval-windows", 2, "--device", "cpu")
+    ran = cli(
+        "evaluate", "--model", inputs.model, "--eval-data", inputs.eval_text, "--eval-windows", 2, "--device", "cpu"
+    )
 
     assert ran.status == 0
     assert "2 windows of 64 tokens" in ran.stdout
