@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from experiments.result import finite
+
 PHASE_NAMES = {"prune": "pruning block", "evaluate": "evaluating block"}
 VARIANT_NAMES = {
     "dense": "dense (unpruned)",
@@ -43,18 +45,19 @@ class PhaseBars:
 
     def __enter__(self) -> PhaseBars:
         """Show the bars."""
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the bars as they stand."""
-        self._progress.stop()
+        if self._tasks:  # stopping bars that were never shown would print an empty line
+            self._progress.stop()
 
     def update(self, phase: str, done: int, total: int) -> None:
         """Set a phase's progress."""
         if phase not in self._tasks:
+            self._progress.start()  # not before there is something to show: an early error is to be the only line
             self._tasks[phase] = self._progress.add_task(PHASE_NAMES.get(phase, phase), total=total, completed=done)
         self._progress.update(self._tasks[phase], completed=done)
 
@@ -62,8 +65,9 @@ class PhaseBars:
 def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, note: str = "") -> None:
     """Print a result as tables, or as JSON."""
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(finite(result), indent=2))
         return
+    result = finite(result)
     console = Console()
     if result["perplexity"]:
         console.print(perplexity_table(result["perplexity"]))
@@ -102,7 +106,7 @@ def perplexity_table(perplexity: Mapping[str, Any]) -> Table:
     )
     for name, figures in rows:
         value = "inf" if figures["perplexity"] is None else f"{figures['perplexity']:.3f}"
-        if "standard_deviation" in figures:
+        if figures.get("standard_deviation") is not None:
             value += f" ± {figures['standard_deviation']:.3f}"
         bits = f"{figures['bits_per_byte']:.4f}" if "bits_per_byte" in figures else ""
         is_result = name == perplexity["result"]

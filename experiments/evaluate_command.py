@@ -11,6 +11,7 @@ from rich.table import Table
 
 from experiments import inputs
 from experiments.console import PhaseBars
+from experiments.result import finite
 from fedprllm_secure.artifacts import saved_masks
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.evaluation import Variant, dense, perplexities
@@ -45,7 +46,8 @@ def run(flags: argparse.Namespace) -> int:
         for name, found in measured.items()
     }
     if flags.json:
-        print(json.dumps({"context_tokens": length, "windows": len(ids), "perplexity": figures}, indent=2))
+        found = {"context_tokens": length, "windows": len(ids), "perplexity": figures}
+        print(json.dumps(finite(found), indent=2))
         return 0
     table = Table("model", "perplexity", "bits per byte", title=f"{len(ids)} windows of {length} tokens")
     for name, row in figures.items():

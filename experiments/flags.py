@@ -49,14 +49,16 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--client-field", metavar="NAME", help="column that names the client, for natural")
     data.add_argument("--label-field", metavar="NAME", help="column that names the label, for dirichlet")
-    data.add_argument("--seed", type=int, default=0, help="of the partition and of random ties; never of keys or noise")
+    data.add_argument(
+        "--seed", type=not_negative, default=0, help="of the partition and of random ties; never of keys or noise"
+    )
     data.add_argument("--public-data", metavar="SOURCE", help="public text for the public-only baseline")
 
     method = parser.add_argument_group("method")
     method.add_argument("--sparsity", required=True, help="share of weights removed (0.5) or N:M kept (2:4, 4:8)")
     method.add_argument("--pruner", choices=list(PRUNERS), default="wanda")
-    method.add_argument("--group", choices=GROUPS, default="layer", help="weights that compete at the server")
-    method.add_argument("--local-group", choices=GROUPS, default="row", help="weights that compete at a client")
+    method.add_argument("--group", choices=GROUPS, help="weights that compete at the server (default layer)")
+    method.add_argument("--local-group", choices=GROUPS, help="weights that compete at a client (default row)")
     method.add_argument(
         "--schedule", choices=ROUNDS, default="one-shot", help="iterative: the server answers per block"
     )
@@ -139,6 +141,13 @@ def positive(text: str) -> int:
     """Read a whole number of at least 1."""
     if not re.fullmatch(r"\d+", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def not_negative(text: str) -> int:
+    """Read a whole number of at least 0."""
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 0")
     return int(text)
 
 

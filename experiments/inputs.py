@@ -196,7 +196,7 @@ def _documents(flags: argparse.Namespace, source: str, role: Literal["train", "p
     return read_documents(
         source,
         split="test" if role == "test" else "train",
-        text_field=getattr(flags, "text_field", None),
+        text_field=None if source.endswith(".txt") or Path(source).is_dir() else getattr(flags, "text_field", None),
         client_field=getattr(flags, "client_field", None) if role == "train" else None,
         label_field=getattr(flags, "label_field", None) if role == "train" else None,
     )

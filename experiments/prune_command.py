@@ -53,7 +53,8 @@ def run(flags: argparse.Namespace) -> int:
     baselines, notes = _baselines(flags, model, windows)
     if evaluation is None:
         notes.append("perplexity is not measured: name a text with --eval-data")
-    work = _open_work(out, config, windows, model, overwrite=flags.overwrite)
+    texts = {"--data": windows.ids, "--public-data": baselines.public}
+    work = _open_work(out, config, texts, model, overwrite=flags.overwrite)
     started = time.perf_counter()
     with PhaseBars(quiet=flags.json) as bars:
         federation = Federation(
@@ -93,11 +94,18 @@ def run(flags: argparse.Namespace) -> int:
 
 
 def _method(flags: argparse.Namespace) -> Method:
+    sparsity = Sparsity.parse(flags.sparsity)
+    for name, value in (("--group", flags.group), ("--local-group", flags.local_group)):
+        if sparsity.is_pattern and value is not None:
+            raise InputError(
+                f"{name} {value} does not go with --sparsity {flags.sparsity}: under N:M the weights that compete are "
+                "M consecutive inputs of a row"
+            )
     return Method(
-        sparsity=Sparsity.parse(flags.sparsity),
+        sparsity=sparsity,
         pruner=flags.pruner,
-        group=flags.group,
-        local_group=flags.local_group,
+        group=flags.group or "layer",
+        local_group=flags.local_group or "row",
         schedule=Schedule.of(flags.schedule, flags.propagate),
         ties=flags.ties,
         seed=flags.seed,
@@ -122,7 +130,7 @@ def _is_finished(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> bo
             raise InputError(f"--out {out} holds other files; name an empty folder or add --overwrite")
         return False
     try:
-        former = json.loads(file.read_text())["config"]
+        former = dict(json.loads(file.read_text())["config"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is not a result ({error}); add --overwrite to replace it") from error
     _refuse_other(out, former, config)
@@ -140,7 +148,7 @@ def _refuse_other(out: Path, former: Mapping[str, Any], config: Mapping[str, Any
 
 
 def _open_work(
-    out: Path, config: Mapping[str, Any], windows: Windows, model: StreamedModel, *, overwrite: bool
+    out: Path, config: Mapping[str, Any], texts: Mapping[str, Tensor | None], model: StreamedModel, *, overwrite: bool
 ) -> WorkFolder:
     """Open the resume state, and make sure that it belongs to this configuration, model and text.
 
@@ -153,15 +161,21 @@ def _open_work(
     former = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else None
     key = (folder / "key").read_bytes() if former else secrets.token_bytes(32)
     # Private text leaves no plain hash behind, not even here: the key is local and goes with the folder.
-    digest = hmac.new(key, windows.ids.numpy().tobytes(), hashlib.sha256).hexdigest()
-    state = {"config": dict(config), "windows": digest, "model": model.checkpoint.sha256}
+    named = {
+        flag: None if ids is None else hmac.new(key, ids.numpy().tobytes(), hashlib.sha256).hexdigest()
+        for flag, ids in texts.items()
+    }
+    state = {"config": dict(config), "named": {**named, "--model": model.checkpoint.sha256}}
     if former == state and not (out / "result.json").exists():
         return WorkFolder(folder)
     if former is not None and not overwrite:
         _refuse_other(out, former["config"], config)
-        changed = "--data" if former["windows"] != digest else "--model"
+        changed = next(
+            (flag for flag, digest in state["named"].items() if former["named"].get(flag) != digest), "--data"
+        )
         raise InputError(f"--out {out}: what {changed} names has changed since the run began; add --overwrite")
     if out.exists():
+        (out / "result.json").unlink(missing_ok=True)  # first, so that a kill amid this leaves nothing that looks done
         for entry in out.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     work = WorkFolder(folder)
@@ -338,13 +352,14 @@ def _write_artifacts(
         chosen = variants[SCALED if flags.scale else FEDERATED]
         save_model(model, chosen, out / "model", card=_model_card(flags, result))
     write_json(out / "result.json", result)
+    (out / "error.log").unlink(missing_ok=True)
     work.clear()
 
 
 def _model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
     found = result["perplexity"].get(result["perplexity"].get("result", ""), {})
     measured = f"{found['perplexity']:.3f}" if found else "not measured"
-    command = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in result["config"].items() if v not in (None, False))
+    command = " ".join(_written(name, value) for name, value in result["config"].items() if value not in (None, False))
     return (
         "---\nlibrary_name: transformers\ntags: [pruned, federated]\n---\n\n"
         f"# {Path(str(flags.model)).name}, {flags.sparsity} pruned by {flags.clients} clients\n\n"
@@ -354,3 +369,10 @@ def _model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
         "without differential privacy: the prune mask carries information on the calibration text.\n\n"
         f"Configuration: `{command}`\n"
     )
+
+
+def _written(name: str, value: Any) -> str:
+    flag = "--" + name.replace("_", "-")
+    if value is True:
+        return flag
+    return f"{flag} {','.join(value) if isinstance(value, list) else value}"

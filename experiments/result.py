@@ -46,17 +46,21 @@ def environment(device: torch.device) -> dict[str, Any]:
 def write_json(file: Path, value: Any) -> None:
     """Write JSON that appears under its name when whole; infinities become null, as JSON has none."""
     partial = file.with_name(file.name + ".partial")
-    with partial.open("w") as opened:
-        json.dump(_finite(value), opened, indent=2, allow_nan=False)
-        opened.write("\n")
-        opened.flush()
-        os.fsync(opened.fileno())
-    partial.replace(file)
+    try:
+        with partial.open("w") as opened:
+            json.dump(finite(value), opened, indent=2, allow_nan=False)
+            opened.write("\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Replace infinities and undefined numbers by None, which JSON can say."""
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

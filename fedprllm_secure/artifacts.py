@@ -55,14 +55,9 @@ def _save(
     metadata: Mapping[str, str],
 ) -> None:
     layout = {matrix.name: (matrix.shape, dtype) for _, matrix in all_matrices(model)}
-    writer = TensorWriter(file, layout, metadata=metadata)
-    try:
+    with TensorWriter(file, layout, metadata=metadata) as writer:
         for index, matrix in all_matrices(model):
             writer.write(matrix.name, source(index, matrix))
-        writer.close()
-    except BaseException:
-        writer.discard()
-        raise
 
 
 def saved_masks(model: StreamedModel, file: Path) -> Variant:
@@ -102,11 +97,15 @@ def save_model(model: StreamedModel, variant: Variant, folder: Path, *, card: st
         changed = variant(index, matrix, weight)
         return tensor if changed is None else matrix.to_disk(changed).contiguous()
 
-    for pattern in SIDE_FILES:
-        for source in model.checkpoint.folder.glob(pattern):
-            shutil.copyfile(source, partial / source.name)
-    copy_edited(model.checkpoint, partial, edit)
-    (partial / "README.md").write_text(card)
+    try:
+        for pattern in SIDE_FILES:
+            for source in model.checkpoint.folder.glob(pattern):
+                shutil.copyfile(source, partial / source.name)
+        copy_edited(model.checkpoint, partial, edit)
+        (partial / "README.md").write_text(card)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 

@@ -72,7 +72,7 @@ class InputEnergy:
             return None
         return self.energies[matrix.stream][:count].sum(0)
 
-    def check_finite(self, streams: Sequence[Stream]) -> None:
+    def check_finite(self, streams: Sequence[Stream], block_name: str) -> None:
         """Refuse infinite or undefined activations.
 
         Raises:
@@ -83,8 +83,8 @@ class InputEnergy:
             if len(wrong):
                 stream, channel = wrong[0].tolist()
                 raise InputError(
-                    f"activations entering {key}, channel {channel}, are not finite for {streams[stream].name}: the "
-                    "model overflows in this dtype; try --dtype float32"
+                    f"activations entering {block_name}.{key}, channel {channel}, are not finite for "
+                    f"{streams[stream].name}: the model overflows in this dtype; try --dtype float32"
                 )
 
 
@@ -225,7 +225,7 @@ def calibrate(
             output = recorder.run(model, index, hidden, segments, keep_output=keep_outputs)
             if output is not None and keep_outputs:
                 states.write(rows.start, output)
-    sums.check_finite(streams)
+    sums.check_finite(streams, model.block_name(index))
     return sums
 
 

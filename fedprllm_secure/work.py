@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.hidden_states import HiddenStates
+from fedprllm_secure.models.checkpoint import TensorWriter
 from fedprllm_secure.models.matrices import PrunableMatrix
 
 FEDERATED = "federated"
@@ -82,10 +82,11 @@ class WorkFolder:
         for variant, masks in prune_masks.items():
             tensors |= {f"{variant}/{name}": _pack(prune_mask) for name, prune_mask in masks.items()}
         states.save(self._hidden_file(index + 1))
-        partial = self.folder / "block.partial"
-        save_file(tensors, partial, metadata={"record": json.dumps(asdict(record))})
-        _sync(partial)
-        partial.replace(self._block_file(index))
+        layout = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+        metadata = {"record": json.dumps(asdict(record))}
+        with TensorWriter(self._block_file(index), layout, metadata=metadata) as writer:
+            for name, tensor in tensors.items():
+                writer.write(name, tensor)
         self._hidden_file(index).unlink(missing_ok=True)
 
     def load_states(self, index: int, states: HiddenStates) -> None:

@@ -85,7 +85,7 @@ def batch_of(stream: Tensor, step: int, *, seed: int) -> Tensor:
 
 def rate_at(step: int, steps: int) -> float:
     """Give the learning rate of a step as a share of the peak: warm-up, constant, linear to zero."""
-    decay_steps = int(steps * DECAY_SHARE)
+    decay_steps = max(1, int(steps * DECAY_SHARE))
     return min(1.0, (step + 1) / WARM_UP_STEPS, (steps - step) / decay_steps)
 
 

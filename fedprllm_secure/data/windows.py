@@ -172,6 +172,8 @@ def _peek(path: Path) -> tuple[int, int]:
         raise DataError(f"cannot read windows from {path}: {error}; write or copy the file again") from error
     if len(shape) != 2 or dtype not in INTEGER_DTYPES:
         raise DataError(f"{path} holds windows of type {dtype} and shape {shape}; save integers (rows, length)")
+    if 0 in shape:
+        raise DataError(f"{path} holds windows of shape {shape}, which is none; save at least one row")
     return shape[0], shape[1]
 
 

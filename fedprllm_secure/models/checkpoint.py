@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 import torch
@@ -192,12 +195,28 @@ class TensorWriter:
         """
         if self._pending:
             raise ValueError(f"{len(self._pending)} tensors not written, the first {next(iter(self._pending))}")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
         self._stream.close()
         self._partial.replace(self._file)
 
+    def __enter__(self) -> TensorWriter:
+        """Write within a ``with``: the file is closed at its end, and discarded if an exception leaves it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self.discard()
+
     def discard(self) -> None:
-        """Drop what was written."""
-        self._stream.close()
+        """Drop what was written and not made whole."""
+        with suppress(OSError):  # closing flushes, which a full disk refuses again
+            self._stream.close()
         self._partial.unlink(missing_ok=True)
 
 
@@ -209,14 +228,9 @@ def copy_edited(checkpoint: Checkpoint, out: Path, edit: Callable[[str, Tensor],
     for file in checkpoint.files:
         own = {name: tensor for name, tensor in checkpoint.tensors.items() if tensor.file == file}
         layout = {name: (tensor.shape, tensor.dtype) for name, tensor in own.items()}
-        writer = TensorWriter(out / file.name, layout, metadata={"format": "pt"})
-        try:
+        with TensorWriter(out / file.name, layout, metadata={"format": "pt"}) as writer:
             for name in own:
                 writer.write(name, edit(name, checkpoint.read([name])[name]))
-            writer.close()
-        except BaseException:
-            writer.discard()
-            raise
 
 
 def _weight_files(folder: Path) -> list[Path]:

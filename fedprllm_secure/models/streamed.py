@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -62,7 +63,7 @@ class StreamedModel:
         self.device = device
         try:
             self.config = AutoConfig.from_pretrained(self.checkpoint.folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise InputError(f"{source} has no readable config.json ({str(error).splitlines()[0]})") from error
         self.config._experts_implementation = "eager"  # the only one that hands each expert its own tokens
         self.dtype = dtype or _default_dtype(self.checkpoint, device)

@@ -206,7 +206,9 @@ def test_resume_state_holds_no_plain_hash_of_the_text(after_first_block, inputs)
     out, _, _ = after_first_block
     state = json.loads((out / "work" / "run.json").read_text())
 
-    assert len(state["windows"]) == 64
-    assert state["windows"] != hashlib.sha256(inputs.text.read_bytes()).hexdigest()
+    stored = state["named"]["--data"]
+
+    assert len(stored) == 64
+    assert stored != hashlib.sha256(inputs.text.read_bytes()).hexdigest()
     assert len((out / "work" / "key").read_bytes()) == 32
     assert torch.frombuffer(bytearray((out / "work" / "key").read_bytes()), dtype=torch.uint8).unique().numel() > 8

@@ -197,7 +197,9 @@ def broken_opt(checkpoint: Checkpoints, folder: Path, tensor: str, position: int
 def test_activations_that_overflow_are_refused(checkpoint: Checkpoints, tmp_path: Path) -> None:
     """The message names matrix, channel and client; the blocks before stay finished."""
     broken = broken_opt(checkpoint, tmp_path, "model.decoder.layers.1.fc1.bias", 5)
-    with pytest.raises(InputError, match=r"entering fc2, channel 5, are not finite for client 0"):
+    with pytest.raises(
+        InputError, match=r"entering model\.decoder\.layers\.1\.fc2, channel 5, are not finite for client 0"
+    ):
         run_federation(broken, random_windows(2, 1, 8), make_method("0.5", "dense"), tmp_path / "work")
     assert WorkFolder(tmp_path / "work").finished_blocks() == 1
 
