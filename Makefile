@@ -12,7 +12,7 @@ demo: $(VENV)/run.done
 	$(BIN)/fedprllm prune --model demo --data demo --clients 8 --sparsity 0.6 --out demo-run
 
 test: $(VENV)/test.done
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff format --check .

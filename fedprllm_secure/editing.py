@@ -32,12 +32,15 @@ class EditableBlock:
     @contextmanager
     def edited(self, edit: Edit) -> Iterator[None]:
         """Compute with edited weights for the length of a ``with``."""
+        shared = {m.parameter for m in self._matrices if m.region}
         for name, original in self._originals.items():
-            self._copies.setdefault(name, torch.empty_like(original)).copy_(original)
+            copy = self._copies.setdefault(name, torch.empty_like(original))
+            if name in shared:  # other parts of the parameter may belong to no matrix
+                copy.copy_(original)
         for matrix in self._matrices:
-            changed = edit(matrix, self.weight(matrix))
-            if changed is not None:
-                matrix.view(self._copies[matrix.parameter]).copy_(changed)
+            weight = self.weight(matrix)
+            changed = edit(matrix, weight)
+            matrix.view(self._copies[matrix.parameter]).copy_(weight if changed is None else changed)
         try:
             for name, parameter in self._parameters.items():
                 parameter.data = self._copies[name]
@@ -53,6 +56,7 @@ def pruned_edit(pruned: Mapping[str, Pruned]) -> Edit:
     def edit(matrix: PrunableMatrix, weight: Tensor) -> Tensor:
         decision = pruned[matrix.name]
         kept = weight if decision.weight is None else decision.weight.to(weight.dtype)
-        return kept.masked_fill(decision.prune_mask.to(weight.device), 0)
+        # where, unlike masked_fill, is vectorised on the CPU
+        return torch.where(decision.prune_mask.to(weight.device), weight.new_zeros(()), kept)
 
     return edit

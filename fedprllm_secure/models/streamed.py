@@ -155,9 +155,12 @@ class StreamedModel:
             if not entering:
                 entering.append(hidden)
             recorded.append((args, kwargs))
+            if len(recorded) == self.num_blocks:
+                raise _AllRecorded  # what follows is the head, whose logits can be larger than the model
             return (hidden,) if self._returns_tuple else hidden
 
-        self._run(ids.to(self.device), record)
+        with suppress(_AllRecorded):
+            self._run(ids.to(self.device), record)
         if len(recorded) != self.num_blocks:
             raise InputError(
                 f"{self.checkpoint.folder}: {len(recorded)} of {self.num_blocks} decoder blocks ran; this architecture "
@@ -292,6 +295,10 @@ class StreamedModel:
                 f"{self.checkpoint.folder} holds no tensor for {missing[0]} ({len(missing)} missing): the weights do "
                 "not belong to this config.json"
             )
+
+
+class _AllRecorded(Exception):
+    """Every block's arguments have been seen."""
 
 
 def find_blocks(network: PreTrainedModel) -> tuple[str, nn.ModuleList]:
