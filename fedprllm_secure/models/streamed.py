@@ -238,7 +238,10 @@ class StreamedModel:
         try:
             self._load(names)
             if module is self._network:
-                self._network.tie_weights()
+                # A tied pair may be stored under either of its names; the one that is missing follows the other.
+                stored = set(self.memory_names.values())
+                missing = {name for name in self._network.state_dict() if name not in stored}
+                self._network.tie_weights(missing_keys=missing, recompute_mapping=False)
             for owner, name, buffer in buffers:
                 if not buffer.is_meta:
                     owner._buffers[name] = buffer.to(self.device)
