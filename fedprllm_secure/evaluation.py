@@ -7,7 +7,7 @@ variant, on that variant's own hidden states.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from fedprllm_secure.calibration import Stream, advance, row_batches
 from fedprllm_secure.editing import EditableBlock
 from fedprllm_secure.hidden_states import HiddenStates
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
+from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
 
 # Gives a matrix of block ``index`` its new weights, or None where they stay.
@@ -93,16 +94,27 @@ def perplexities(
                 states.write(stream.start + batch.start, hidden)
     for index in range(model.num_blocks):
         progress("evaluate", index, model.num_blocks)
-        matrices = prunable_matrices(model, index)
-        with model.block(index) as block:
-            editable = EditableBlock(block, matrices)
-            for variant, stream in zip(variants.values(), streams, strict=True):
-                with editable.edited(partial(variant, index)):
-                    advance(model, index, states, stream, batch_windows=batch_windows)
+        _pass_block(model, index, variants.values(), streams, states, batch_windows)
+        release_freed_memory(model.block_bytes(index))
     with model.outer():
         found = {stream.name: _cross_entropy(model, states, stream, ids) for stream in streams}
     progress("evaluate", model.num_blocks, model.num_blocks)
     return found
+
+
+def _pass_block(
+    model: StreamedModel,
+    index: int,
+    variants: Iterable[Variant],
+    streams: Sequence[Stream],
+    states: HiddenStates,
+    batch_windows: int,
+) -> None:
+    with model.block(index) as block:
+        editable = EditableBlock(block, prunable_matrices(model, index))
+        for variant, stream in zip(variants, streams, strict=True):
+            with editable.edited(partial(variant, index)):
+                advance(model, index, states, stream, batch_windows=batch_windows)
 
 
 def _cross_entropy(model: StreamedModel, states: HiddenStates, stream: Stream, ids: Tensor) -> Perplexity:

@@ -25,6 +25,7 @@ from fedprllm_secure.editing import EditableBlock, pruned_edit
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.hidden_states import HiddenStates
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
+from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.payloads import PAYLOADS
 from fedprllm_secure.pruners import PRUNERS, Pruned
@@ -192,6 +193,7 @@ class Federation:
             self.work.load_states(first, self._states)
         for index in range(first, self.model.num_blocks):
             self._prune_block(index)
+            release_freed_memory(self.model.block_bytes(index))
             self._progress("prune", index + 1, self.model.num_blocks)
 
     @torch.no_grad()

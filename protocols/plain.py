@@ -14,7 +14,7 @@ methods.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,7 @@ from protocols.packing import Integers, Layout, PackedVector, accumulate, check_
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step, VectorSpec
 from protocols.steps import StepOrder
-from protocols.submission import Chunk, SubmissionBuffers, chunks, closing_body, write_submission
+from protocols.submission import Piece, SubmissionBuffers, chunk_bytes, chunks, closing_body, write_submission
 from protocols.wire import ClientPen, Frame, Message, open_from_server, server_message
 
 NAME = "plain"
@@ -123,9 +123,11 @@ class PlainClient:
 
     def _bodies(self, vectors: list[Integers | PackedVector]) -> Iterator[bytes]:
         for chunk in chunks(_sizes(self._plan, self._layouts)):
-            first, last = chunk.start // WORD_BYTES, chunk.stop // WORD_BYTES
-            words = packed_words(vectors[chunk.vector], self._layouts[chunk.vector], first, last)
-            yield words.astype("<u8", copy=False).tobytes()
+            yield b"".join(self._piece(vectors[piece.vector], piece) for piece in chunk)
+
+    def _piece(self, vector: Integers | PackedVector, piece: Piece) -> bytes:
+        words = packed_words(vector, self._layouts[piece.vector], piece.start // WORD_BYTES, piece.stop // WORD_BYTES)
+        return words.astype("<u8", copy=False).tobytes()
 
     def confirm(self, survivor_list: bytes) -> bytes:
         """Sign the survivor list."""
@@ -206,17 +208,21 @@ class PlainServer:
             self._add(message.sender)
         self._attendance.keep(message, parts=self._buffers.parts)
 
-    def _check_words(self, message: Message, chunk: Chunk) -> None:
-        spec, layout = self._plan.vectors[chunk.vector], self._layouts[chunk.vector]
-        if len(message.body) != chunk.stop - chunk.start:
-            reason = f"a chunk of {len(message.body)} bytes must have {chunk.stop - chunk.start}"
+    def _check_words(self, message: Message, chunk: Sequence[Piece]) -> None:
+        if len(message.body) != chunk_bytes(chunk):
+            reason = f"a chunk of {len(message.body)} bytes must have {chunk_bytes(chunk)}"
             raise message.frame.refusal(reason, client=message.sender)
-        first, last = chunk.start // WORD_BYTES, chunk.stop // WORD_BYTES
-        entries = min(spec.length, last * layout.lanes) - first * layout.lanes
-        try:
-            check_words(np.frombuffer(message.body, "<u8"), layout, entries)
-        except ValueError as error:
-            raise message.frame.refusal(f"vector {spec.name!r}: {error}", client=message.sender) from None
+        words, offset = np.frombuffer(message.body, "<u8"), 0
+        for piece in chunk:
+            spec, layout = self._plan.vectors[piece.vector], self._layouts[piece.vector]
+            first, last = piece.start // WORD_BYTES, piece.stop // WORD_BYTES
+            entries = min(spec.length, last * layout.lanes) - first * layout.lanes
+            try:
+                check_words(words[offset : offset + last - first], layout, entries)
+            except ValueError as error:
+                reason = f"vector {spec.name!r}: {error}"
+                raise message.frame.refusal(reason, client=message.sender) from None
+            offset += last - first
 
     def _add(self, client: int) -> None:
         vectors = zip(self._totals, self._buffers.take(client), self._layouts, strict=True)

@@ -22,7 +22,7 @@ CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Piece:
     """A stretch of one vector's bytes.
 
     Attributes:
@@ -36,17 +36,30 @@ class Chunk:
     stop: int
 
 
-def chunks(sizes: Sequence[int]) -> tuple[Chunk, ...]:
-    """Return the chunks in the order of their parts.
+def chunks(sizes: Sequence[int]) -> tuple[tuple[Piece, ...], ...]:
+    """Return the chunks in the order of their parts: the vectors end to end, cut every `CHUNK_BYTES`.
 
     Args:
         sizes: Bytes of each vector, in the order of the plan.
     """
-    return tuple(
-        Chunk(vector, start, min(start + CHUNK_BYTES, size))
-        for vector, size in enumerate(sizes)
-        for start in range(0, size, CHUNK_BYTES)
-    )
+    found: list[list[Piece]] = []
+    room = 0
+    for vector, size in enumerate(sizes):
+        start = 0
+        while start < size:
+            if room == 0:
+                found.append([])
+                room = CHUNK_BYTES
+            stop = min(start + room, size)
+            found[-1].append(Piece(vector, start, stop))
+            room -= stop - start
+            start = stop
+    return tuple(tuple(pieces) for pieces in found)
+
+
+def chunk_bytes(chunk: Sequence[Piece]) -> int:
+    """Return the length of a chunk."""
+    return sum(piece.stop - piece.start for piece in chunk)
 
 
 def closing_body(digests: Iterable[bytes]) -> bytes:
@@ -89,15 +102,19 @@ class SubmissionBuffers:
         """Messages of a whole submission, the closing one included."""
         return len(self._chunks) + 1
 
-    def chunk(self, part: int) -> Chunk | None:
-        """Return the chunk that a part carries, or None for the closing message."""
+    def chunk(self, part: int) -> tuple[Piece, ...] | None:
+        """Return what a part carries, or None for the closing message."""
         return self._chunks[part] if part < len(self._chunks) else None
 
-    def write(self, client: int, chunk: Chunk, body: bytes) -> None:
+    def write(self, client: int, chunk: Sequence[Piece], body: bytes) -> None:
         """Store a chunk, whose length the caller has checked."""
         if client not in self._buffers:
             self._buffers[client] = [np.empty(size, np.uint8) for size in self._sizes]
-        self._buffers[client][chunk.vector][chunk.start : chunk.stop] = np.frombuffer(body, np.uint8)
+        content, offset = np.frombuffer(body, np.uint8), 0
+        for piece in chunk:
+            length = piece.stop - piece.start
+            self._buffers[client][piece.vector][piece.start : piece.stop] = content[offset : offset + length]
+            offset += length
 
     def take(self, client: int) -> list[NDArray[np.uint8]]:
         """Return a client's vectors as bytes and forget them."""

@@ -21,7 +21,7 @@ The server has no key: what it relays is checked by the signatures of clients wi
     share      server  1      plan digest  for each roster index: length (4), advertisement; length 0: none came
     share      client  1      session id   parts sealed for each recipient [1]
     submit     server  1      session id   bitmap of the clients that shared, then what they sealed for this one [1]
-    submit     client  c + 1  session id   c chunks of at most 1 MiB, vector after vector, none across two vectors [2];
+    submit     client  c + 1  session id   c chunks of 1 MiB (the last may be shorter) of all vectors end to end [2];
                                            last part: SHA-256 of the SHA-256(header || body) of all chunks
     confirm    server  1      session id   bitmap of the survivors
     confirm    client  1      session id   the same bitmap: the signature is the client's consent

@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.checkpoint import Checkpoint, model_folder
+from fedprllm_secure.models.memory import release_freed_memory
 
 # The first positional argument of a block is its hidden states; the rest is recorded.
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -108,6 +109,10 @@ class StreamedModel:
         prefix = self.block_name(index) + "."
         return [disk for disk, memory in self.memory_names.items() if memory.startswith(prefix)]
 
+    def block_bytes(self, index: int) -> int:
+        """Give the size on disk of a block's weights."""
+        return self._num_bytes(self.disk_names(index))
+
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
         """Hold one block's weights on the device for the length of a ``with``."""
@@ -132,6 +137,7 @@ class StreamedModel:
                 yield
         finally:
             self._outer_depth -= 1
+        release_freed_memory(self._num_bytes(names))
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
@@ -265,6 +271,9 @@ class StreamedModel:
         if report.mismatched_keys or report.conversion_errors:
             problem = next(iter(report.mismatched_keys or report.conversion_errors))
             raise InputError(f"{self.checkpoint.folder}: {problem} does not have the shape that config.json asks for")
+
+    def _num_bytes(self, names: list[str]) -> int:
+        return sum(self.checkpoint.tensors[name].num_bytes for name in names)
 
     def _find_memory_names(self) -> dict[str, str]:
         """Map each tensor name on disk to its parameter in memory (fused experts: many to one)."""
