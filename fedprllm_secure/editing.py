@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedprllm_secure.models.matrices import PrunableMatrix
-from fedprllm_secure.pruners.pruned import Pruned
+from fedprllm_secure.pruners.pruned import Pruned, zero_removed
 
 # Gives the new weights (out, in) of a matrix, or None where they stay as they are.
 Edit = Callable[[PrunableMatrix, Tensor], Tensor | None]
@@ -55,8 +55,6 @@ def pruned_edit(pruned: Mapping[str, Pruned]) -> Edit:
 
     def edit(matrix: PrunableMatrix, weight: Tensor) -> Tensor:
         decision = pruned[matrix.name]
-        kept = weight if decision.weight is None else decision.weight.to(weight.dtype)
-        # where, unlike masked_fill, is vectorised on the CPU
-        return torch.where(decision.prune_mask.to(weight.device), weight.new_zeros(()), kept)
+        return zero_removed(weight if decision.weight is None else decision.weight.to(weight.dtype), decision.prune_mask)
 
     return edit

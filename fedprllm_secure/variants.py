@@ -10,6 +10,7 @@ from torch import Tensor
 from fedprllm_secure.evaluation import Variant
 from fedprllm_secure.models.matrices import PrunableMatrix
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.pruners.pruned import zero_removed
 from fedprllm_secure.work import FEDERATED, WorkFolder
 
 MaskSource = Callable[[int, PrunableMatrix], Tensor]
@@ -19,7 +20,7 @@ def masked(prune_mask: MaskSource) -> Variant:
     """Set the weights of a prune mask to zero."""
 
     def edit(index: int, matrix: PrunableMatrix, weight: Tensor) -> Tensor:
-        return weight.masked_fill(prune_mask(index, matrix).to(weight.device), 0)
+        return zero_removed(weight, prune_mask(index, matrix))
 
     return edit
 
@@ -36,6 +37,6 @@ def scaled(model: StreamedModel, work: WorkFolder) -> Variant:
         exact = torch.promote_types(weight.dtype, torch.float32)
         share = (survivors - work.totals(index, matrix).to(weight.device)).to(exact) / survivors
         kept = (weight.to(exact) * share).to(model.checkpoint.tensors[matrix.tensor_name].dtype)
-        return kept.to(weight.dtype).masked_fill(work.prune_mask(index, matrix, FEDERATED).to(weight.device), 0)
+        return zero_removed(kept.to(weight.dtype), work.prune_mask(index, matrix, FEDERATED))
 
     return edit
