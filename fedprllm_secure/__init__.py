@@ -16,8 +16,10 @@ from fedprllm_secure.data import (
 )
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.evaluation import Perplexity, perplexities
-from fedprllm_secure.federation import Baselines, Federation, Method
+from fedprllm_secure.federation import Federation
+from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.parties import Baselines
 from fedprllm_secure.pruned_model import PrunedModel, prune
 from fedprllm_secure.schedule import Schedule
 from fedprllm_secure.sparsity import Sparsity

@@ -55,6 +55,8 @@ def pruned_edit(pruned: Mapping[str, Pruned]) -> Edit:
 
     def edit(matrix: PrunableMatrix, weight: Tensor) -> Tensor:
         decision = pruned[matrix.name]
-        return zero_removed(weight if decision.weight is None else decision.weight.to(weight.dtype), decision.prune_mask)
+        return zero_removed(
+            weight if decision.weight is None else decision.weight.to(weight.dtype), decision.prune_mask
+        )
 
     return edit

@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,105 +21,20 @@ from torch import Tensor
 from fedprllm_secure.calibration import InputEnergy, Stream, advance, calibrate, row_batches
 from fedprllm_secure.data.windows import Windows
 from fedprllm_secure.editing import EditableBlock, pruned_edit
-from fedprllm_secure.errors import InputError
 from fedprllm_secure.hidden_states import HiddenStates
+from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
 from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties
 from fedprllm_secure.payloads import PAYLOADS
 from fedprllm_secure.pruners import PRUNERS, Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
-from fedprllm_secure.schedule import Schedule
-from fedprllm_secure.selection import TIES, Ties, select, tie_order
-from fedprllm_secure.sparsity import GROUPS, Group, Sparsity
+from fedprllm_secure.selection import select, tie_order
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
 from protocols import PROTOCOLS, Roster, SessionPlan, SessionResult, Simulation, Step, generate_signing_key
 
 Progress = Callable[[str, int, int], None]
-CENTRAL, PUBLIC, MAGNITUDE = "central", "public", "magnitude"
-
-
-def local_variant(client: int) -> str:
-    """Name the variant in which a client prunes alone."""
-    return f"local-{client}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """How clients and server prune: everything public that both sides must agree on.
-
-    Attributes:
-        sparsity: how much goes.
-        pruner: a name in :data:`~fedprllm_secure.pruners.PRUNERS`.
-        group: weights that compete at the server.
-        local_group: weights that compete at a client.
-        schedule: rounds and propagation.
-        ties: the server's order among equal totals.
-        seed: for random ties.
-        payload: a name in :data:`~fedprllm_secure.payloads.PAYLOADS`.
-        protocol: a name in :data:`~protocols.PROTOCOLS`.
-    """
-
-    sparsity: Sparsity
-    pruner: str = "wanda"
-    group: Group = "layer"
-    local_group: Group = "row"
-    schedule: Schedule = field(default_factory=Schedule)
-    ties: Ties = "magnitude"
-    seed: int = 0
-    payload: str = "votes"
-    protocol: str = "plain"
-
-    def __post_init__(self) -> None:
-        """Check every name.
-
-        Raises:
-            InputError: a name is not known; the message lists those that are.
-        """
-        known: dict[str, Sequence[str]] = {
-            "pruner": list(PRUNERS),
-            "group": GROUPS,
-            "local_group": GROUPS,
-            "ties": TIES,
-            "payload": list(PAYLOADS),
-            "protocol": list(PROTOCOLS),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise InputError(f"{name}={getattr(self, name)} must be one of {', '.join(values)}")
-
-    def manifest(self) -> dict[str, Any]:
-        """List what a session's manifest says of the method."""
-        return {
-            "sparsity": str(self.sparsity.fraction),
-            "pattern": f"{self.sparsity.kept}:{self.sparsity.window}",
-            "pruner": self.pruner,
-            "group": self.group,
-            "local_group": self.local_group,
-            "schedule": self.schedule.rounds,
-            "propagate": self.schedule.propagate,
-            "ties": self.ties,
-            "seed": self.seed,
-            "payload": self.payload,
-            "protocol": self.protocol,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baselines:
-    """Which prune masks to make beside the federated one, in the same run.
-
-    Attributes:
-        central: one party that holds all clients' windows.
-        local_only: clients that prune alone, by number.
-        public: windows (windows, tokens) of a public corpus, pruned without any client.
-        magnitude: smallest weights, no data.
-    """
-
-    central: bool = False
-    local_only: tuple[int, ...] = ()
-    public: Tensor | None = None
-    magnitude: bool = False
 
 
 class Federation:
@@ -164,15 +78,14 @@ class Federation:
         self._payload, self._pruner = PAYLOADS[method.payload], PRUNERS[method.pruner]
         self._keys = [generate_signing_key() for _ in range(self.num_clients)]
         self._roster = Roster.of(self._keys)
-        self._streams, self._ids = self._lay_out_streams()
+        self._parties = Parties(windows, self.baselines, method.schedule)
         self._states = HiddenStates(
-            len(self._ids),
+            len(self._parties.ids),
             (windows.length, model.hidden_size),
             hidden_dtype or model.dtype,
             memory_limit_bytes=hidden_memory_bytes,
             folder=work.folder,
         )
-        self._all_clients = Stream("all clients", 0, self._streams[self.num_clients - 1].stop)
         self._seconds: dict[str, float] = {}
 
     def run(self) -> None:
@@ -210,7 +123,7 @@ class Federation:
                     index,
                     matrices,
                     self._states,
-                    self._streams,
+                    self._parties.streams,
                     batch_windows=self._batch,
                     keep_outputs=self.method.schedule.propagate == "dense",
                 )
@@ -222,7 +135,7 @@ class Federation:
                 masks[FEDERATED] = self._select(editable, matrices, result)
             if self.method.schedule.propagate == "global":
                 decided = {name: Pruned(prune_mask) for name, prune_mask in masks[FEDERATED].items()}
-                self._flow(index, editable, decided, self._all_clients)
+                self._flow(index, editable, decided, self._parties.all_clients)
             masks |= self._shortcuts(editable, matrices, sums)
             record = BlockRecord(
                 survivors=[int(client) for client in result.survivors],
@@ -246,15 +159,15 @@ class Federation:
         present = set(session.submitters())
         masks: dict[str, dict[str, Tensor]] = {}
         unseen = 0
-        for number, stream in enumerate(self._streams):
+        for number, stream in enumerate(self._parties.streams):
             energies = {m.stream: sums.of(m, number) for m in matrices}
             pruned, missing = self._decide(editable, matrices, energies)
-            is_client = number < self.num_clients
+            is_client = self._parties.is_client(number)
             unseen += missing if is_client else 0
             if number in present:
                 with self._timed("protocol"):
                     session.submit(number, {m.name: self._payload.vector(m, pruned[m.name]) for m in matrices})
-            variant = self._variant_of(number)
+            variant = self._parties.variant(number)
             if variant is not None:
                 masks[variant] = {name: decision.prune_mask for name, decision in pruned.items()}
             if propagate == "local" or (propagate == "global" and not is_client):
@@ -319,51 +232,20 @@ class Federation:
             }
         return found
 
-    def _lay_out_streams(self) -> tuple[list[Stream], Tensor]:
-        """Put clients first, then the pseudo-clients of the baselines, one after the other in one run of rows."""
-        parts = [(f"client {client}", self.windows.of(client)) for client in range(self.num_clients)]
-        self._pseudo: list[str] = []
-        propagate = self.method.schedule.propagate
-        if self.baselines.central and propagate != "dense":
-            parts.append((CENTRAL, self.windows.ids))
-            self._pseudo.append(CENTRAL)
-        if self.baselines.public is not None:
-            if self.baselines.public.shape[1] != self.windows.length:
-                raise InputError(
-                    f"public windows have {self.baselines.public.shape[1]} tokens, clients' {self.windows.length}"
-                )
-            parts.append((PUBLIC, self.baselines.public))
-            self._pseudo.append(PUBLIC)
-        if propagate == "global":  # clients go on from the server's block, so a client alone needs a stream of its own
-            for client in self.baselines.local_only:
-                parts.append((local_variant(client), self.windows.of(client)))
-                self._pseudo.append(local_variant(client))
-        streams, start = [], 0
-        for name, ids in parts:
-            streams.append(Stream(name, start, start + len(ids)))
-            start += len(ids)
-        return streams, torch.cat([ids for _, ids in parts])
-
-    def _variant_of(self, number: int) -> str | None:
-        if number >= self.num_clients:
-            return self._pseudo[number - self.num_clients]
-        alone = number in self.baselines.local_only and self.method.schedule.propagate != "global"
-        return local_variant(number) if alone else None
-
     def _embed(self, *, fill: bool) -> None:
         """Fill the hidden states that enter block 0; a resumed run only records what blocks need for each shape."""
         seen: set[int] = set()
-        for stream in [*self._streams, self._all_clients]:
+        for stream in [*self._parties.streams, self._parties.all_clients]:
             for rows in row_batches(stream.start, stream.stop, self._batch):
                 count = rows.stop - rows.start
                 if fill or count not in seen:
-                    hidden = self.model.embed(self._ids[rows])
+                    hidden = self.model.embed(self._parties.ids[rows])
                     if fill:
                         self._states.write(rows.start, hidden)
                 seen.add(count)
-        for rows in row_batches(0, len(self._ids), self._batch):  # batches across streams may have another size
+        for rows in row_batches(0, len(self._parties.ids), self._batch):  # batches across streams may have another size
             if rows.stop - rows.start not in seen:
-                self.model.embed(self._ids[rows])
+                self.model.embed(self._parties.ids[rows])
                 seen.add(rows.stop - rows.start)
 
     def _open_session(self, index: int, matrices: Sequence[PrunableMatrix]) -> Simulation:

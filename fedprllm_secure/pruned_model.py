@@ -10,8 +10,10 @@ from torch import Tensor
 from fedprllm_secure.artifacts import save_model, save_prune_masks
 from fedprllm_secure.data import Windows
 from fedprllm_secure.evaluation import Perplexity, Variant, dense, perplexities
-from fedprllm_secure.federation import Federation, Method
+from fedprllm_secure.federation import Federation
+from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.parties import Baselines
 from fedprllm_secure.variants import masked, scaled
 from fedprllm_secure.work import WorkFolder
 
@@ -49,13 +51,19 @@ def prune(model: StreamedModel, windows: Windows, method: Method, *, folder: str
         model: the public model.
         windows: each client's calibration windows.
         method: how to prune.
-        folder: where totals and prune masks go; a folder that holds finished blocks of the same run is continued.
+        folder: where totals and prune masks go; a folder that holds finished blocks of the same run is continued,
+            and one that holds another run is refused.
         options: as :class:`~fedprllm_secure.federation.Federation`.
 
     Raises:
-        InputError: the method does not fit the model, or an activation is not finite.
+        InputError: the method does not fit the model, an activation is not finite, or the folder holds another run.
         protocols.ProtocolError: a session of the protocol failed.
     """
     work = WorkFolder(Path(folder))
+    baselines: Baselines = options.get("baselines") or Baselines()
+    config = method.manifest() | {"clients": windows.num_clients, "central": baselines.central}
+    config |= {"local_only": list(baselines.local_only), "magnitude": baselines.magnitude}
+    texts = {"windows": windows.ids, "public windows": baselines.public}
+    work.claim(config, texts=texts, digests={"model": model.checkpoint.sha256})
     Federation(model, windows, method, work, **options).run()
     return PrunedModel(model, work)

@@ -7,8 +7,11 @@ sessions opened is written down before the first message of a session can leave,
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +28,22 @@ from fedprllm_secure.models.checkpoint import TensorWriter
 from fedprllm_secure.models.matrices import PrunableMatrix
 
 FEDERATED = "federated"
+
+
+class OtherRun(InputError):
+    """A folder holds the state of another run.
+
+    Attributes:
+        name: what differs.
+        former: its value in the run that the folder holds; None where only a digest of it is known.
+        now: its value in this run; None likewise.
+    """
+
+    def __init__(self, folder: Path, name: str, former: Any = None, now: Any = None) -> None:
+        """Say what differs."""
+        self.name, self.former, self.now = name, former, now
+        difference = f"with {name}={former}, not {now}" if former != now else f"with other {name}"
+        super().__init__(f"{folder} holds a run {difference}; name another folder")
 
 
 @dataclass(slots=True)
@@ -51,6 +70,40 @@ class WorkFolder:
         """Open or make the folder."""
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def claim(
+        self, config: Mapping[str, Any], *, texts: Mapping[str, Tensor | None], digests: Mapping[str, str]
+    ) -> None:
+        """Make the folder this run's, or make sure that it is.
+
+        Args:
+            config: settings of the run, as JSON can hold them.
+            texts: token ids by name. Private text leaves no plain hash behind, not even here: what is kept is an HMAC
+                under a key that was drawn for this folder and goes with it.
+            digests: other digests by name.
+
+        Raises:
+            OtherRun: the folder holds another run.
+        """
+        config = json.loads(json.dumps(config))  # as it will be read back
+        file, key_file = self.folder / "run.json", self.folder / "key"
+        former = json.loads(file.read_text()) if file.exists() else None
+        if former is None:
+            _write_durably(key_file, secrets.token_bytes(32))
+        key = key_file.read_bytes()
+        named = {
+            name: None if ids is None else hmac.new(key, ids.numpy().tobytes(), hashlib.sha256).hexdigest()
+            for name, ids in texts.items()
+        } | dict(digests)
+        if former is None:
+            _write_durably(file, json.dumps({"config": config, "named": named}).encode())
+            return
+        for name in sorted({*former["config"], *config}):
+            if former["config"].get(name) != config.get(name):
+                raise OtherRun(self.folder, name, former["config"].get(name), config.get(name))
+        for name in sorted({*former["named"], *named}):
+            if former["named"].get(name) != named.get(name):
+                raise OtherRun(self.folder, name)
 
     def next_session_number(self) -> int:
         """Take a session number that was never taken before, and remember so before returning."""
@@ -154,6 +207,7 @@ def _unpack(packed: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def _write_durably(file: Path, data: bytes) -> None:
     partial = file.with_name(file.name + ".partial")
+    partial.touch(mode=0o600)
     partial.write_bytes(data)
     _sync(partial)
     partial.replace(file)

@@ -18,7 +18,8 @@ from transformers import AutoModel
 
 from experiments.demo import DEMO_MODEL
 from fedprllm_secure.data import Windows
-from fedprllm_secure.federation import Federation, Method
+from fedprllm_secure.federation import Federation
+from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.schedule import Schedule
 from fedprllm_secure.sparsity import Sparsity
@@ -49,8 +50,8 @@ def bench_calibration() -> None:
             seconds[name].append(_pruning_seconds(windows, schedule))
     medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
     shape = f"{CLIENTS} clients x {PER_CLIENT} windows x {LENGTH} tokens"
-    title = f"{shape}, medians of {RUNS}, {torch.get_num_threads()} threads"
-    table = Table("phase", "seconds", "dense passes", title=title)
+    print(f"{shape}, medians of {RUNS}, {torch.get_num_threads()} threads")
+    table = Table("phase", "seconds", "dense passes")
     for name, median in medians.items():
         table.add_row(name, f"{median:.3f}", f"{median / medians['dense pass']:.2f}")
     Console().print(table)

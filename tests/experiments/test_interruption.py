@@ -20,7 +20,7 @@ from fedprllm_secure.work import WorkFolder
 
 ASKED = {"save_votes": True, "save_transcript": True}
 ROOT = Path(__file__).parents[2]
-RENAMES = 10  # run state; session number, hidden states and totals of two blocks; masks, votes, result
+RENAMES = 11  # key, run state; session number, hidden states and totals of two blocks; masks, votes, result
 SECONDS = [random.Random(7).uniform(0.01, 0.3) for _ in range(4)]
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedprllm_secure.federation import Baselines, local_variant
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.parties import Baselines, local_variant
 from fedprllm_secure.variants import scaled
 from tests.fedprllm_secure.conftest import Checkpoints
 from tests.fedprllm_secure.oracle import LocalRound, Oracle, count_votes, group_members

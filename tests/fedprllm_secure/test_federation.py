@@ -16,8 +16,9 @@ from torch import Tensor
 from fedprllm_secure.artifacts import count_sparsity
 from fedprllm_secure.data.windows import Windows
 from fedprllm_secure.errors import InputError
-from fedprllm_secure.federation import Baselines, Federation, local_variant
+from fedprllm_secure.federation import Federation
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.parties import Baselines, local_variant
 from fedprllm_secure.variants import scaled
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
 from protocols import Step

@@ -27,7 +27,8 @@ from transformers import (
 )
 
 from fedprllm_secure.data.windows import Windows
-from fedprllm_secure.federation import Federation, Method
+from fedprllm_secure.federation import Federation
+from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.schedule import Schedule

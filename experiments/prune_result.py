@@ -1,0 +1,114 @@
+"""What ``result.json`` of a pruning run says."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from experiments.result import environment, peak_memory_bytes
+from fedprllm_secure.artifacts import count_sparsity
+from fedprllm_secure.data import Windows
+from fedprllm_secure.evaluation import Perplexity, mean_and_spread
+from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.parties import CENTRAL, MAGNITUDE, PUBLIC, local_variant
+from fedprllm_secure.work import FEDERATED, WorkFolder
+
+SCHEMA = 1
+SCALED = "scaled"
+
+
+def prune_result(
+    flags: argparse.Namespace,
+    config: dict[str, Any],
+    model: StreamedModel,
+    windows: Windows,
+    evaluation: tuple[Tensor, int | None] | None,
+    measured: Mapping[str, Perplexity],
+    work: WorkFolder,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Assemble the result of a run whose blocks are all finished."""
+    records = [work.record(index) for index in range(model.num_blocks)]
+    phases = {phase for record in records for phase in record.seconds}
+    seconds = {phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in sorted(phases)}
+    steps = records[0].bytes_by_step
+    return {
+        "schema": SCHEMA,
+        "config": config,
+        "notes": notes,
+        "model": {
+            "source": flags.model,
+            "sha256": model.checkpoint.sha256,
+            "type": model.config.model_type,
+            "blocks": model.num_blocks,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "context_tokens": model.context_length,
+        },
+        "data": {
+            "source": flags.data,
+            "clients": windows.num_clients,
+            "windows_per_client": windows.per_client,
+            "window_length_tokens": windows.length,
+            "partition": flags.partition,
+        },
+        "sparsity": {"asked": flags.sparsity, **count_sparsity(model, work)},
+        "perplexity": _perplexity(flags, windows, evaluation, measured),
+        "protocol": {
+            "name": flags.protocol,
+            "payload": flags.payload,
+            "sessions": len(records),
+            "survivors_by_block": [len(record.survivors) for record in records],
+            "expert_votes_by_magnitude": sum(record.unseen_experts for record in records),
+        },
+        "privacy": {
+            "dp": "none",
+            "adversary": "the server sees every client's prune mask" if flags.protocol == "plain" else "the server",
+            "claim": "none: prune masks reveal calibration text, and nothing here bounds how much",
+        },
+        "seconds": seconds,
+        "bytes": {
+            step: {name: sum(record.bytes_by_step[step][name] for record in records) for name in figures}
+            for step, figures in steps.items()
+        },
+        "peak_memory_bytes": peak_memory_bytes(model.device),
+        "environment": environment(model.device),
+    }
+
+
+def _perplexity(
+    flags: argparse.Namespace,
+    windows: Windows,
+    evaluation: tuple[Tensor, int | None] | None,
+    measured: Mapping[str, Perplexity],
+) -> dict[str, Any]:
+    if evaluation is None:
+        return {}
+    ids, covered = evaluation
+    named = {FEDERATED: "scaled" if flags.scale else "federated"}
+    values: dict[str, Any] = {
+        "context_tokens": ids.shape[1],
+        "windows": len(ids),
+        "covered_bytes": covered,
+    }
+    order = ["dense", CENTRAL, FEDERATED, SCALED, PUBLIC, MAGNITUDE]
+    for name in order:
+        if name in measured:
+            values[name] = _figures(measured[name], covered)
+    alone = [
+        measured[name].value for client in range(windows.num_clients) if (name := local_variant(client)) in measured
+    ]
+    if alone:
+        mean, spread = mean_and_spread(alone)
+        values["local"] = {"perplexity": mean, "standard_deviation": spread, "clients": alone}
+    values["result"] = named[FEDERATED]
+    return values
+
+
+def _figures(perplexity: Perplexity, covered: int | None) -> dict[str, float]:
+    figures = {"perplexity": perplexity.value}
+    if covered:
+        figures["bits_per_byte"] = perplexity.bits_per_byte(covered)
+    return figures

@@ -1,0 +1,76 @@
+"""How clients and server prune: the public settings that every party of a run must share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.payloads import PAYLOADS
+from fedprllm_secure.pruners import PRUNERS
+from fedprllm_secure.schedule import Schedule
+from fedprllm_secure.selection import TIES, Ties
+from fedprllm_secure.sparsity import GROUPS, Group, Sparsity
+from protocols import PROTOCOLS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How clients and server prune: everything public that both sides must agree on.
+
+    Attributes:
+        sparsity: how much goes.
+        pruner: a name in :data:`~fedprllm_secure.pruners.PRUNERS`.
+        group: weights that compete at the server.
+        local_group: weights that compete at a client.
+        schedule: rounds and propagation.
+        ties: the server's order among equal totals.
+        seed: for random ties.
+        payload: a name in :data:`~fedprllm_secure.payloads.PAYLOADS`.
+        protocol: a name in :data:`~protocols.PROTOCOLS`.
+    """
+
+    sparsity: Sparsity
+    pruner: str = "wanda"
+    group: Group = "layer"
+    local_group: Group = "row"
+    schedule: Schedule = field(default_factory=Schedule)
+    ties: Ties = "magnitude"
+    seed: int = 0
+    payload: str = "votes"
+    protocol: str = "plain"
+
+    def __post_init__(self) -> None:
+        """Check every name.
+
+        Raises:
+            InputError: a name is not known; the message lists those that are.
+        """
+        known: dict[str, Sequence[str]] = {
+            "pruner": list(PRUNERS),
+            "group": GROUPS,
+            "local_group": GROUPS,
+            "ties": TIES,
+            "payload": list(PAYLOADS),
+            "protocol": list(PROTOCOLS),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise InputError(f"{name}={getattr(self, name)} must be one of {', '.join(values)}")
+
+    def manifest(self) -> dict[str, Any]:
+        """List what a session's manifest says of the method."""
+        return {
+            "sparsity": str(self.sparsity.fraction),
+            "pattern": f"{self.sparsity.kept}:{self.sparsity.window}",
+            "pruner": self.pruner,
+            "group": self.group,
+            "local_group": self.local_group,
+            "schedule": self.schedule.rounds,
+            "propagate": self.schedule.propagate,
+            "ties": self.ties,
+            "seed": self.seed,
+            "payload": self.payload,
+            "protocol": self.protocol,
+        }
