@@ -28,11 +28,22 @@ from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties
 from fedprllm_secure.payloads import PAYLOADS
+from fedprllm_secure.payloads.device_packing import pack_on_device
 from fedprllm_secure.pruners import PRUNERS, Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
 from fedprllm_secure.selection import select, tie_order
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
-from protocols import PROTOCOLS, Roster, SessionPlan, SessionResult, Simulation, Step, generate_signing_key
+from protocols import (
+    PROTOCOLS,
+    Integers,
+    PackedVector,
+    Roster,
+    SessionPlan,
+    SessionResult,
+    Simulation,
+    Step,
+    generate_signing_key,
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -166,13 +177,27 @@ class Federation:
             unseen += missing if is_client else 0
             if number in present:
                 with self._timed("protocol"):
-                    session.submit(number, {m.name: self._payload.vector(m, pruned[m.name]) for m in matrices})
+                    session.submit(number, self._vectors(session.plan, matrices, pruned))
             variant = self._parties.variant(number)
             if variant is not None:
                 masks[variant] = {name: decision.prune_mask for name, decision in pruned.items()}
             if propagate == "local" or (propagate == "global" and not is_client):
                 self._flow(index, editable, pruned, stream)
         return masks, unseen
+
+    def _vectors(
+        self, plan: SessionPlan, matrices: Sequence[PrunableMatrix], pruned: Mapping[str, Pruned]
+    ) -> dict[str, Integers | PackedVector]:
+        """Make what a client submits; on a GPU it is packed there, so that packed words cross to the host."""
+        protocol = PROTOCOLS[self.method.protocol]
+        vectors: dict[str, Integers | PackedVector] = {}
+        for matrix, spec in zip(matrices, plan.vectors, strict=True):
+            values = self._payload.vector(matrix, pruned[matrix.name])
+            if values.device.type == "cpu":
+                vectors[spec.name] = values.numpy()
+            else:
+                vectors[spec.name] = pack_on_device(values, protocol.layout(plan, spec), bound=spec.bound)
+        return vectors
 
     def _decide(
         self, editable: EditableBlock, matrices: Sequence[PrunableMatrix], energies: Mapping[str, Tensor | None]

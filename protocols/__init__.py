@@ -20,7 +20,7 @@ from protocols.errors import (
     UnsafeRequest,
 )
 from protocols.outbox import Outbox
-from protocols.packing import Layout, PackedVector, pack, unpack
+from protocols.packing import Integers, Layout, PackedVector, pack, unpack
 from protocols.plain import Plain
 from protocols.roles import ClientRole, SecureAggregation, ServerRole
 from protocols.roster import Roster, generate_signing_key, public_key_bytes
@@ -36,6 +36,7 @@ __all__ = [
     "PROTOCOLS",
     "ClientRole",
     "Direction",
+    "Integers",
     "InvalidMessage",
     "Layout",
     "Outbox",

@@ -71,6 +71,7 @@ class Simulation:
                 if client not in self._dropped_at:
                     raise ValueError(f"dropouts={client} at {step.name.lower()} must be an index of the roster")
                 self._dropped_at[client] = min(self._dropped_at[client], step)
+        self.plan = plan
         self._clients = [protocol.client(plan, index, key) for index, key in enumerate(signing_keys)]
         self._server = protocol.server(plan)
         self._transcript = transcript

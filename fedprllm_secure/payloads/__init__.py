@@ -26,8 +26,8 @@ class Payload(Protocol):
         """Describe a block's vectors: name, length and bound, in the order they are submitted."""
         ...
 
-    def vector(self, matrix: PrunableMatrix, pruned: Pruned) -> NDArray[Any]:
-        """Make a client's vector for one matrix, integers in [0, bound]."""
+    def vector(self, matrix: PrunableMatrix, pruned: Pruned) -> Tensor:
+        """Make a client's vector for one matrix: integers (length,) in [0, bound], on the device they were made on."""
         ...
 
     def removal_keys(self, matrix: PrunableMatrix, total: NDArray[Any]) -> Tensor:

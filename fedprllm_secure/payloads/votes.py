@@ -22,9 +22,9 @@ class Votes:
         """One vector a matrix, as long as it has weights, entries 0 or 1."""
         return tuple(VectorSpec(name=matrix.name, length=matrix.numel, bound=1) for matrix in matrices)
 
-    def vector(self, matrix: PrunableMatrix, pruned: Pruned) -> NDArray[Any]:
+    def vector(self, matrix: PrunableMatrix, pruned: Pruned) -> Tensor:
         """Flatten the prune mask row by row, uint8."""
-        return pruned.prune_mask.contiguous().view(torch.uint8).cpu().numpy().reshape(-1)
+        return pruned.prune_mask.contiguous().view(torch.uint8).view(-1)
 
     def removal_keys(self, matrix: PrunableMatrix, total: NDArray[Any]) -> Tensor:
         """Negate the totals: the most votes go first."""
