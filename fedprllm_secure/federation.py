@@ -7,10 +7,8 @@ in-process simulation and a deployment drive the same roles.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -22,6 +20,7 @@ from fedprllm_secure.calibration import InputEnergy, Stream, advance, calibrate,
 from fedprllm_secure.data.windows import Windows
 from fedprllm_secure.editing import EditableBlock, pruned_edit
 from fedprllm_secure.hidden_states import HiddenStates
+from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
 from fedprllm_secure.models.memory import release_freed_memory
@@ -89,6 +88,7 @@ class Federation:
         self._payload, self._pruner = PAYLOADS[method.payload], PRUNERS[method.pruner]
         self._keys = [generate_signing_key() for _ in range(self.num_clients)]
         self._roster = Roster.of(self._keys)
+        self._manifest = Manifest(model, method, self._roster, window_length=windows.length)
         self._parties = Parties(windows, self.baselines, method.schedule)
         self._states = HiddenStates(
             len(self._parties.ids),
@@ -115,6 +115,8 @@ class Federation:
             self._embed(fill=first == 0)
         if 0 < first < self.model.num_blocks:
             self.work.load_states(first, self._states)
+        for index in range(first):
+            self._announce(self.work.prune_mask(index, matrix) for matrix in prunable_matrices(self.model, index))
         for index in range(first, self.model.num_blocks):
             self._prune_block(index)
             release_freed_memory(self.model.block_bytes(index))
@@ -147,6 +149,7 @@ class Federation:
             if self.method.schedule.propagate == "global":
                 decided = {name: Pruned(prune_mask) for name, prune_mask in masks[FEDERATED].items()}
                 self._flow(index, editable, decided, self._parties.all_clients)
+            self._announce(masks[FEDERATED][matrix.name] for matrix in matrices)
             masks |= self._shortcuts(editable, matrices, sums)
             record = BlockRecord(
                 survivors=[int(client) for client in result.survivors],
@@ -221,6 +224,11 @@ class Federation:
                 )
         return decided, unseen
 
+    def _announce(self, prune_masks: Iterable[Tensor]) -> None:
+        """Bind later sessions to a block's result, where clients are told it before they go on."""
+        if self.method.schedule.propagate == "global":
+            self._manifest.announce(prune_masks)
+
     def _flow(self, index: int, editable: EditableBlock, pruned: Mapping[str, Pruned], stream: Stream) -> None:
         with self._timed("propagate"), editable.edited(pruned_edit(pruned)):
             advance(self.model, index, self._states, stream, batch_windows=self._batch)
@@ -275,18 +283,8 @@ class Federation:
 
     def _open_session(self, index: int, matrices: Sequence[PrunableMatrix]) -> Simulation:
         number = self.work.next_session_number()
-        manifest = {
-            "version": 1,
-            "model": self.model.checkpoint.sha256,
-            "window_length": self.windows.length,
-            "method": self.method.manifest(),
-            "block": index,
-            "session_number": number,
-            "roster": self._roster.digest.hex(),
-        }
-        encoded = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
         plan = SessionPlan(
-            manifest_hash=hashlib.sha256(encoded).digest(),
+            manifest_hash=self._manifest.digest(block=index, session_number=number),
             session_number=number,
             roster=self._roster,
             vectors=self._payload.specs(matrices),

@@ -28,6 +28,16 @@ from fedprllm_secure.errors import InputError
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # What a causal language model is loaded from; never the duplicate weights of other frameworks.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -113,11 +123,21 @@ class Checkpoint:
     @cached_property
     def sha256(self) -> str:
         """Digest the configuration and the bytes of every weight file, in name order: what a user can pin."""
-        digest = hashlib.sha256()
-        for file in (self.folder / "config.json", *self.files):
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
-        return digest.hexdigest()
+        return _digest_of((self.folder / "config.json", *self.files))
+
+    @cached_property
+    def tokenizer_sha256(self) -> str:
+        """Digest the tokenizer's files, those that the folder has, with their names."""
+        return _digest_of(self.folder / name for name in TOKENIZER_FILES if (self.folder / name).exists())
+
+
+def _digest_of(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.name.encode()).digest())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _read_tensor(opened: BinaryIO, stored: StoredTensor) -> Tensor:
