@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from experiments.flags import OneLineParser, add_model_flags, add_prune_flags
@@ -24,6 +26,7 @@ DONE, UNEXPECTED, BAD_INPUT, ABORTED, INTERRUPTED = 0, 1, 2, 3, 130
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of every command."""
     parser = OneLineParser(prog="fedprllm", description="Prune a language model across parties who keep their text.")
+    parser.add_argument("--version", action="version", version=f"fedprllm {version('fedprllm-secure')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     prune = commands.add_parser(
         "prune",
@@ -43,10 +46,16 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--prune-masks", type=Path, action="append", default=[], metavar="FILE", help="may repeat")
     evaluate.add_argument("--text-field", metavar="NAME", help="column that holds the text (default: text)")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    bench = commands.add_parser("bench", help="measure speed and memory against a peer or a limit")
-    from experiments.bench import BENCHMARKS
+    from experiments.bench import BENCHMARKS, summaries
 
-    bench.add_argument("name", choices=list(BENCHMARKS), help="which one")
+    bench = commands.add_parser(
+        "bench",
+        help="measure speed, memory and quality against a peer or a limit",
+        description="Benchmarks, each a table of its own:",
+        epilog="\n".join(f"  {name:12} {summary}" for name, summary in summaries().items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_argument("name", choices=list(BENCHMARKS), metavar="NAME", help=", ".join(BENCHMARKS))
     return parser
 
 
@@ -54,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     # Model code prints load reports and hints that are not about this run.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Failed requests are reported once, by the error that ends the command.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         flags = make_parser().parse_args(arguments)
     except SystemExit as stop:
@@ -88,7 +99,8 @@ def guarded(work: Callable[[], int], *, out: Path | None) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
             where = f" ({error.filename})" if error.filename else ""
-            print(f"fedprllm: {error.strerror}{where}; finished blocks are kept", file=sys.stderr)
+            kept = "; finished blocks are kept" if out is not None and (out / "work").is_dir() else ""
+            print(f"fedprllm: {error.strerror}{where}{kept}; check paths, permissions and room", file=sys.stderr)
             return BAD_INPUT
         return _unexpected(error, out)
     except Exception as error:  # the last resort: never a bare traceback

@@ -21,7 +21,7 @@ VARIANT_NAMES = {
     "central": "central (one party holds all text)",
     "federated": "federated",
     "scaled": "federated, scaled",
-    "local": "local-only (mean over clients)",
+    "local": "local-only",
     "public": "public-only (no client at all)",
     "magnitude": "magnitude (no data)",
 }
@@ -86,7 +86,8 @@ def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, no
     facts.add_row(
         "peak memory", ", ".join(f"{where} {_size(size)}" for where, size in result["peak_memory_bytes"].items())
     )
-    facts.add_row("protection", f"protocol {result['protocol']['name']}, dp none: {result['privacy']['claim']}")
+    privacy = result["privacy"]
+    facts.add_row("protection", f"protocol {result['protocol']['name']}, dp {privacy['dp']}; claim: {privacy['claim']}")
     for line in [*result["notes"], *([note] if note else [])]:
         facts.add_row("note", line)
     facts.add_row("results", str(out))
@@ -109,8 +110,11 @@ def perplexity_table(perplexity: Mapping[str, Any]) -> Table:
         if figures.get("standard_deviation") is not None:
             value += f" ± {figures['standard_deviation']:.3f}"
         bits = f"{figures['bits_per_byte']:.4f}" if "bits_per_byte" in figures else ""
+        label = VARIANT_NAMES[name]
+        if "clients" in figures:
+            label += f", mean ± standard deviation over {len(figures['clients'])} clients"
         is_result = name == perplexity["result"]
-        table.add_row(VARIANT_NAMES[name], value, bits, style="bold" if is_result else None)
+        table.add_row(label, value, bits, style="bold" if is_result else None)
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.table import Table
 from experiments import inputs
 from experiments.console import PhaseBars
 from experiments.result import finite
-from fedprllm_secure.artifacts import saved_masks
+from fedprllm_secure.artifacts import mask_model_sha256, saved_masks
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.evaluation import Variant, dense, perplexities
 
@@ -27,6 +28,9 @@ def run(flags: argparse.Namespace) -> int:
     ids, covered = evaluation
     variants: dict[str, Variant] = {"dense": dense}
     variants |= {str(file): saved_masks(model, file) for file in flags.prune_masks}
+    for file in flags.prune_masks:
+        if mask_model_sha256(file) not in (None, model.checkpoint.sha256):
+            print(f"note: {file} was made for a model with another digest", file=sys.stderr)
     with PhaseBars(quiet=flags.json) as bars:
         measured = perplexities(
             model,

@@ -38,7 +38,9 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         help="demo, wikitext2, c4, ptb, a hub data set (owner/name), a .txt .jsonl .parquet file, a folder of .txt "
         "files (one a client), or .safetensors with windows already cut",
     )
-    data.add_argument("--text-field", metavar="NAME", help="column that holds the text (default: text)")
+    data.add_argument(
+        "--text-field", metavar="NAME", help="column that holds the text (default: text, else the only one of strings)"
+    )
     data.add_argument("--clients", type=positive, required=True, metavar="N", help="number of parties")
     data.add_argument("--windows-per-client", type=positive, default=2, metavar="M", help="default 2, as in the paper")
     data.add_argument(
@@ -55,20 +57,37 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--public-data", metavar="SOURCE", help="public text for the public-only baseline")
 
     method = parser.add_argument_group("method")
-    method.add_argument("--sparsity", required=True, help="share of weights removed (0.5) or N:M kept (2:4, 4:8)")
-    method.add_argument("--pruner", choices=list(PRUNERS), default="wanda")
+    method.add_argument(
+        "--sparsity", required=True, help="share of weights removed (0.5), or N:M: N kept of every M (2:4, 4:8)"
+    )
+    method.add_argument(
+        "--pruner",
+        choices=list(PRUNERS),
+        default="wanda",
+        help="how a client ranks weights: wanda (|weight| x norm of its input), magnitude (|weight|); default wanda",
+    )
     method.add_argument("--group", choices=GROUPS, help="weights that compete at the server (default layer)")
     method.add_argument("--local-group", choices=GROUPS, help="weights that compete at a client (default row)")
     method.add_argument(
-        "--schedule", choices=ROUNDS, default="one-shot", help="iterative: the server answers per block"
+        "--schedule",
+        choices=ROUNDS,
+        default="one-shot",
+        help="one-shot: clients wait for no result; iterative: the server's block comes back before the next; "
+        "default one-shot",
     )
     method.add_argument(
         "--propagate",
         choices=PROPAGATIONS,
         help="what enters the next block: local (each client's own pruned block) or dense with one-shot, global (the "
-        "server's pruned block) with iterative",
+        "server's pruned block) with iterative; default local or global",
     )
-    method.add_argument("--ties", choices=TIES, default="magnitude", help="the server's order among equal totals")
+    method.add_argument(
+        "--ties",
+        choices=TIES,
+        default="magnitude",
+        help="the server's order among equal totals: smallest weight, lowest index or drawn from --seed first; "
+        "default magnitude",
+    )
     method.add_argument(
         "--scale",
         action=argparse.BooleanOptionalAction,
@@ -77,12 +96,14 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
     )
 
     privacy = parser.add_argument_group("protection")
-    privacy.add_argument("--payload", choices=list(PAYLOADS), default="votes", help="what a client shares")
+    privacy.add_argument(
+        "--payload", choices=list(PAYLOADS), default="votes", help="what a client shares; default votes"
+    )
     privacy.add_argument(
         "--protocol",
         choices=list(PROTOCOLS),
         default="plain",
-        help="how it is summed; plain protects nothing: the server sees every client's prune mask",
+        help="how it is summed; plain, the default, protects nothing: the server sees every client's prune mask",
     )
     privacy.add_argument(
         "--dropout",
@@ -104,9 +125,15 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         type=baseline_list,
         default=list(BASELINES),
         metavar="LIST",
-        help=f"measured beside the result, any of {','.join(BASELINES)}; '' for none",
+        help=f"measured beside the result, any of {','.join(BASELINES)} (default all); --baselines= for none",
     )
-    result.add_argument("--local-only-clients", type=positive, default=4, metavar="K", help="clients that prune alone")
+    result.add_argument(
+        "--local-only-clients",
+        type=positive,
+        default=4,
+        metavar="K",
+        help="clients that prune alone, for the baseline local; default 4, at most all",
+    )
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -114,9 +141,21 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--model", required=True, help="demo, a hub name (owner/name) or a model folder")
     model.add_argument("--model-sha256", metavar="DIGEST", help="refuse a model with another digest")
-    model.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    model.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    model.add_argument("--hidden-dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    model.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="of the computation; auto takes the checkpoint's, or float32 for half precision on a CPU",
+    )
+    model.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one"
+    )
+    model.add_argument(
+        "--hidden-dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="of the hidden states kept between blocks; auto takes that of the computation",
+    )
     model.add_argument(
         "--hidden-memory",
         type=size_in_bytes,
@@ -124,7 +163,9 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="hidden states past this lie on disk; 500M, 4G (default 4G)",
     )
-    model.add_argument("--batch-windows", type=positive, default=2, metavar="B", help="windows a forward pass")
+    model.add_argument(
+        "--batch-windows", type=positive, default=2, metavar="B", help="windows a forward pass; default 2"
+    )
     text = parser.add_argument_group("evaluation")
     text.add_argument(
         "--eval-data",
@@ -133,7 +174,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     text.add_argument("--eval-windows", type=positive, default=64, metavar="N", help="windows of it (default 64)")
     text.add_argument(
-        "--window-length", type=positive, metavar="T", help="tokens a window (default 2048, or the model's context)"
+        "--window-length",
+        type=positive,
+        metavar="T",
+        help="tokens a window (default: as cut, 256 for the demo model, else 2048 or the model's context if shorter)",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Iterable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,10 @@ def open_model(flags: argparse.Namespace) -> StreamedModel:
     model = StreamedModel(source, device=device, dtype=DTYPES.get(flags.dtype))
     pinned = flags.model_sha256
     if pinned and pinned.lower() != model.checkpoint.sha256:
-        raise InputError(f"--model-sha256 {pinned}: the model's digest is {model.checkpoint.sha256}")
+        raise InputError(
+            f"--model-sha256 {pinned}: the model's digest is {model.checkpoint.sha256}; this is not the model that was "
+            "pinned, or the digest is mistyped"
+        )
     return model
 
 
@@ -71,7 +75,7 @@ def open_tokenizer(model: StreamedModel) -> Any:
     try:
         return AutoTokenizer.from_pretrained(model.checkpoint.folder)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"--model: {model.checkpoint.folder} has no usable tokenizer ({reason}); give --data and --eval-data as "
             ".safetensors windows, or put its tokenizer beside the model"
@@ -92,7 +96,8 @@ def window_length(flags: argparse.Namespace, model: StreamedModel) -> int:
         length = DEMO_LENGTH
     length = length or min(DEFAULT_LENGTH, context or DEFAULT_LENGTH)
     if length < 2 or (context and length > context):
-        raise InputError(f"--window-length {length} must be from 2 to the model's context of {context} tokens")
+        most = f"to the model's context of {context} tokens" if context else "tokens on"
+        raise InputError(f"--window-length {length} must be from 2 {most}")
     return int(length)
 
 
@@ -101,13 +106,42 @@ def is_cut(source: str | None) -> bool:
     return source is not None and source.endswith(".safetensors")
 
 
-def client_windows(flags: argparse.Namespace, model: StreamedModel, length: int) -> Windows:
-    """Read or cut every client's calibration windows.
+def shared_text(flags: argparse.Namespace) -> list[str]:
+    """Say which of the sources are one and the same file or folder, so that nobody reads too much into a perplexity."""
+    named = {"--data": flags.data, "--public-data": flags.public_data, "--eval-data": flags.eval_data}
+    local = {
+        flag: Path(source).expanduser().resolve()
+        for flag, source in named.items()
+        if source and Path(source).expanduser().exists()
+    }
+    return [
+        f"{one} and {other} name the same text: what is measured on it is no evidence about unseen text"
+        for one, other in combinations(local, 2)
+        if local[one] == local[other]
+    ]
+
+
+def _refuse_cutting(flags: argparse.Namespace) -> None:
+    """Refuse flags that would say how windows are cut where they are cut already."""
+    asked = {
+        "--partition": flags.partition != "iid",
+        "--text-field": flags.text_field is not None,
+        "--client-field": flags.client_field is not None,
+        "--label-field": flags.label_field is not None,
+    }
+    for flag, is_asked in asked.items():
+        if is_asked:
+            raise InputError(f"{flag} does not go with --data {flags.data}, whose windows are cut and dealt already")
+
+
+def client_windows(flags: argparse.Namespace, model: StreamedModel, length: int, notes: list[str]) -> Windows:
+    """Read or cut every client's calibration windows; what the user should know of the choice goes to ``notes``.
 
     Raises:
         fedprllm_secure.data.DataError: the text cannot be read, or is too short.
     """
     if is_cut(flags.data):
+        _refuse_cutting(flags)
         return read_windows(
             Path(flags.data),
             num_clients=flags.clients,
@@ -116,13 +150,18 @@ def client_windows(flags: argparse.Namespace, model: StreamedModel, length: int)
             vocabulary_size=model.vocabulary_size,
         )
     needed = characters_for(flags.windows_per_client * length)
+    names: set[str | None] = set()
     parts = split_documents(
-        _documents(flags, flags.data, "train"),
+        _naming(_documents(flags, flags.data, "train"), names),
         _partition(flags.partition),
         num_clients=flags.clients,
         seed=flags.seed,
         characters_per_client=needed if _is_stream(flags.data) else None,
     )
+    if flags.partition == "natural" and len(names) > flags.clients:
+        notes.append(
+            f"{len(names)} owners of text were found; those with the most text are the {flags.clients} clients"
+        )
     return cut_windows(
         parts,
         open_tokenizer(model),
@@ -174,6 +213,12 @@ def evaluation_windows(
     return ids, covered_bytes(ids, tokenizer)
 
 
+def _naming(documents: Iterable[Document], names: set[str | None]) -> Iterator[Document]:
+    for document in documents:
+        names.add(document.client)
+        yield document
+
+
 def _partition(text: str) -> Partition:
     try:
         return Partition.parse(text)
@@ -182,7 +227,11 @@ def _partition(text: str) -> Partition:
 
 
 def _is_stream(source: str) -> bool:
-    return source in CORPORA or not (source == "demo" or Path(source).exists())
+    return source in CORPORA or not (source == "demo" or Path(source).expanduser().exists())
+
+
+def _has_fields(source: str) -> bool:
+    return not (source in CORPORA or source.endswith(".txt") or Path(source).expanduser().is_dir())
 
 
 def _documents(flags: argparse.Namespace, source: str, role: Literal["train", "public", "test"]) -> Iterator[Document]:
@@ -196,7 +245,8 @@ def _documents(flags: argparse.Namespace, source: str, role: Literal["train", "p
     return read_documents(
         source,
         split="test" if role == "test" else "train",
-        text_field=None if source.endswith(".txt") or Path(source).is_dir() else getattr(flags, "text_field", None),
+        # One flag serves all files; presets and plain text know their own field.
+        text_field=getattr(flags, "text_field", None) if _has_fields(source) else None,
         client_field=getattr(flags, "client_field", None) if role == "train" else None,
         label_field=getattr(flags, "label_field", None) if role == "train" else None,
     )

@@ -18,7 +18,7 @@ from experiments.console import PhaseBars, show_prune_result
 from experiments.flags import configuration
 from experiments.prune_result import SCALED, prune_result
 from experiments.result import write_json
-from experiments.run_folder import is_finished, open_work
+from experiments.run_folder import is_finished, open_work, refuse_inputs_inside
 from fedprllm_secure.artifacts import save_model, save_prune_masks, save_votes
 from fedprllm_secure.data import Windows
 from fedprllm_secure.errors import InputError
@@ -33,12 +33,37 @@ from fedprllm_secure.variants import masked, scaled
 from fedprllm_secure.work import FEDERATED, WorkFolder
 from protocols import Step
 
+# What a model card, which is published, says of a run: the method, and nothing of where private text lies.
+CARD_FLAGS = frozenset(
+    {
+        "clients",
+        "dropout",
+        "group",
+        "local_group",
+        "partition",
+        "payload",
+        "propagate",
+        "protocol",
+        "pruner",
+        "scale",
+        "schedule",
+        "sparsity",
+        "ties",
+        "window_length",
+        "windows_per_client",
+    }
+)
+
 
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     method = _method(flags)
-    config = configuration(flags)
+    config = configuration(flags) | {"propagate": method.schedule.propagate}
+    if not method.sparsity.is_pattern:
+        config |= {"group": method.group, "local_group": method.local_group}
     out: Path = flags.out
+    sources = {"--data": flags.data, "--public-data": flags.public_data, "--eval-data": flags.eval_data}
+    refuse_inputs_inside(out, {"--model": flags.model} | sources)
     if is_finished(out, config, overwrite=flags.overwrite):
         shutil.rmtree(out / "work", ignore_errors=True)  # left by a kill between the result and the clearing up
         finished = json.loads((out / "result.json").read_text())
@@ -46,15 +71,16 @@ def run(flags: argparse.Namespace) -> int:
         return 0
     model = inputs.open_model(flags)
     length = inputs.window_length(flags, model)
-    windows = inputs.client_windows(flags, model, length)
+    notes = inputs.shared_text(flags)
+    windows = inputs.client_windows(flags, model, length, notes)
     evaluation = inputs.evaluation_windows(flags, model, length)
-    baselines, notes = _baselines(flags, model, windows)
+    baselines = _baselines(flags, model, windows, notes)
     if evaluation is None:
         notes.append("perplexity is not measured: name a text with --eval-data")
     texts = {"--data": windows.ids, "--public-data": baselines.public}
     work = open_work(out, config, texts=texts, model_sha256=model.checkpoint.sha256, overwrite=flags.overwrite)
     started = time.perf_counter()
-    with PhaseBars(quiet=flags.json) as bars:
+    with work.locked(), PhaseBars(quiet=flags.json) as bars:
         federation = Federation(
             model,
             windows,
@@ -68,8 +94,9 @@ def run(flags: argparse.Namespace) -> int:
             transcript=_transcript(out / "transcript") if flags.save_transcript else None,
             progress=bars.update,
         )
+        done_before = work.finished_blocks()
         federation.run()
-        pruning_seconds = time.perf_counter() - started
+        evaluation_started = time.perf_counter()
         variants = _variants(flags, model, work)
         measured = {}
         if evaluation is not None:
@@ -83,10 +110,15 @@ def run(flags: argparse.Namespace) -> int:
                 folder=work.folder,
                 progress=bars.update,
             )
-    result = prune_result(flags, config, model, windows, evaluation, measured, work, notes)
-    result["seconds"]["pruning"] = pruning_seconds
-    result["seconds"]["total"] = time.perf_counter() - started
-    _write_artifacts(flags, model, work, variants, result)
+        if done_before:
+            notes.append(
+                f"continued after block {done_before - 1}: seconds by phase are of all blocks, total is of this attempt"
+            )
+        result = prune_result(flags, config, model, windows, evaluation, measured, work, notes)
+        now = time.perf_counter()
+        result["seconds"]["evaluation"] = now - evaluation_started
+        result["seconds"]["total"] = now - started
+        _write_artifacts(flags, model, work, variants, result)
     show_prune_result(result, out, as_json=flags.json)
     return 0
 
@@ -112,22 +144,18 @@ def _method(flags: argparse.Namespace) -> Method:
     )
 
 
-def _baselines(flags: argparse.Namespace, model: StreamedModel, windows: Windows) -> tuple[Baselines, list[str]]:
-    notes = []
+def _baselines(flags: argparse.Namespace, model: StreamedModel, windows: Windows, notes: list[str]) -> Baselines:
     public: Tensor | None = None
     if "public" in flags.baselines:
         public = inputs.public_windows(flags, model, windows.length, len(windows.ids))
         if public is None:
             notes.append("public-only is not measured: name a public text with --public-data")
     alone = min(flags.local_only_clients, windows.num_clients) if "local" in flags.baselines else 0
-    return (
-        Baselines(
-            central="central" in flags.baselines,
-            local_only=tuple(range(alone)),
-            public=public,
-            magnitude="magnitude" in flags.baselines,
-        ),
-        notes,
+    return Baselines(
+        central="central" in flags.baselines,
+        local_only=tuple(range(alone)),
+        public=public,
+        magnitude="magnitude" in flags.baselines,
     )
 
 
@@ -193,7 +221,11 @@ def _write_artifacts(
 def _model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
     found = result["perplexity"].get(result["perplexity"].get("result", ""), {})
     measured = f"{found['perplexity']:.3f}" if found else "not measured"
-    command = " ".join(_written(name, value) for name, value in result["config"].items() if value not in (None, False))
+    command = " ".join(
+        _written(name, value)
+        for name, value in result["config"].items()
+        if name in CARD_FLAGS and value not in (None, False)
+    )
     return (
         "---\nlibrary_name: transformers\ntags: [pruned, federated]\n---\n\n"
         f"# {Path(str(flags.model)).name}, {flags.sparsity} pruned by {flags.clients} clients\n\n"

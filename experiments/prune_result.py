@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from experiments.inputs import is_cut
 from experiments.result import environment, peak_memory_bytes
 from fedprllm_secure.artifacts import count_sparsity
 from fedprllm_secure.data import Windows
@@ -52,7 +53,7 @@ def prune_result(
             "clients": windows.num_clients,
             "windows_per_client": windows.per_client,
             "window_length_tokens": windows.length,
-            "partition": flags.partition,
+            "partition": "as cut" if is_cut(flags.data) else flags.partition,
         },
         "sparsity": {"asked": flags.sparsity, **count_sparsity(model, work)},
         "perplexity": _perplexity(flags, windows, evaluation, measured),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from fedprllm_secure.durable import write_durably
 
 PACKAGES = ("fedprllm-secure", "torch", "transformers", "datasets", "numpy", "cryptography", "safetensors")
 
@@ -45,16 +46,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def write_json(file: Path, value: Any) -> None:
     """Write JSON that appears under its name when whole; infinities become null, as JSON has none."""
-    partial = file.with_name(file.name + ".partial")
-    try:
-        with partial.open("w") as opened:
-            json.dump(finite(value), opened, indent=2, allow_nan=False)
-            opened.write("\n")
-            opened.flush()
-            os.fsync(opened.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_durably(file, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def finite(value: Any) -> Any:

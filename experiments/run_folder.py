@@ -13,30 +13,71 @@ from torch import Tensor
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.work import OtherRun, WorkFolder
 
+# What a run writes into its folder; nothing else there is ever touched.
+OWN_NAMES = ("result.json", "prune_masks.safetensors", "votes.safetensors", "model", "transcript", "work")
+HARMLESS_NAMES = frozenset({"error.log"})
+
 
 def is_finished(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Say whether ``out`` already holds the result of this configuration.
 
     Raises:
-        InputError: it holds another one, or something else, and may not be overwritten.
+        InputError: it holds another one, or something else.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    file = out / "result.json"
-    if overwrite or not out.exists() or not any(out.iterdir()):
+    if not out.exists():
         return False
+    file = out / "result.json"
     if not file.exists():
-        if not (out / "work").exists() and not (out / "error.log").exists():
-            raise InputError(f"--out {out} holds other files; name an empty folder or add --overwrite")
+        _refuse_foreign(out)
         return False
     try:
         former = dict(json.loads(file.read_text())["config"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is not a result ({error}); add --overwrite to replace it") from error
+        raise InputError(f"{file} is not a result ({error}); name another folder") from error
+    if overwrite:
+        return False
     for name in sorted({*former, *config}):
         if former.get(name) != config.get(name):
             raise _holds_another(out, name, former.get(name), config.get(name))
     return True
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a folder without a result unless all that it holds is an unfinished run.
+
+    Raises:
+        InputError: something else is there.
+    """
+    names = {entry.name.removesuffix(".partial") for entry in out.iterdir()} - HARMLESS_NAMES
+    foreign = names - set(OWN_NAMES) if _is_own_work(out / "work") else names
+    if foreign:
+        raise InputError(f"--out {out} holds other files ({min(foreign)}); name an empty folder")
+
+
+def _is_own_work(folder: Path) -> bool:
+    """Say whether a folder is the state of a run, even of one that was killed before it had written its key."""
+    if not folder.is_dir():
+        return False
+    return (folder / "key").is_file() or all(entry.name == "key.partial" for entry in folder.iterdir())
+
+
+def refuse_inputs_inside(out: Path, sources: Mapping[str, str | None]) -> None:
+    """Refuse an input that lies in the folder that a run writes, and may clear.
+
+    Args:
+        out: the folder that ``--out`` names.
+        sources: what each flag names.
+
+    Raises:
+        InputError: one lies there.
+    """
+    for flag, source in sources.items():
+        if source is None or not Path(source).expanduser().exists():
+            continue
+        if Path(source).expanduser().resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{flag} {source} lies inside --out {out}; name another folder for the results")
 
 
 def open_work(
@@ -56,8 +97,8 @@ def open_work(
     Raises:
         InputError: it belongs to another.
     """
-    if (out / "result.json").exists() or not (out / "work" / "run.json").exists():
-        _empty(out)
+    if (out / "result.json").exists():
+        _remove_results(out)
     try:
         return _claimed(out, config, texts, model_sha256)
     except OtherRun as other:
@@ -66,22 +107,25 @@ def open_work(
                 raise _holds_another(out, other.name, other.former, other.now) from other
             changed = f"what {other.name} names has changed since the run began"
             raise InputError(f"--out {out}: {changed}; add --overwrite") from other
-        _empty(out)
+        with WorkFolder(out / "work").locked():
+            _remove_results(out)
         return _claimed(out, config, texts, model_sha256)
 
 
 def _claimed(out: Path, config: Mapping[str, Any], texts: Mapping[str, Tensor | None], model_sha256: str) -> WorkFolder:
     work = WorkFolder(out / "work")
-    work.claim(config, texts=texts, digests={"--model": model_sha256})
+    work.claim("command", config, texts=texts, digests={"--model": model_sha256})
     return work
 
 
-def _empty(out: Path) -> None:
-    if not out.exists():
-        return
-    (out / "result.json").unlink(missing_ok=True)  # first, so that a kill amid this leaves nothing that looks done
-    for entry in out.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+def _remove_results(out: Path) -> None:
+    """Remove what a run wrote; the result first, so that a kill amid this leaves nothing that looks done."""
+    for name in OWN_NAMES:
+        for place in (out / name, out / f"{name}.partial"):
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
 
 
 def _holds_another(out: Path, name: str, former: Any, now: Any) -> InputError:

@@ -20,7 +20,21 @@ from fedprllm_secure.variants import masked
 from fedprllm_secure.work import WorkFolder
 
 # Everything beside the weights that loading a model and its tokenizer reads.
-SIDE_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "LICENSE*")
+# Named one by one: what else lies in a user's folder is none of the saved model's business.
+SIDE_FILES = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors.index.json",
+    "tokenizer*.json",
+    "*.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.jinja",
+    "LICENSE*",
+)
 
 
 def all_matrices(model: StreamedModel) -> Iterator[tuple[int, PrunableMatrix]]:
@@ -58,6 +72,12 @@ def _save(
     with TensorWriter(file, layout, metadata=metadata) as writer:
         for index, matrix in all_matrices(model):
             writer.write(matrix.name, source(index, matrix))
+
+
+def mask_model_sha256(file: Path) -> str | None:
+    """Read the digest of the model that saved prune masks were made for; None where the file does not say."""
+    with safe_open(file, framework="pt") as opened:
+        return (opened.metadata() or {}).get("model_sha256")
 
 
 def saved_masks(model: StreamedModel, file: Path) -> Variant:

@@ -84,7 +84,8 @@ class InputEnergy:
                 stream, channel = wrong[0].tolist()
                 raise InputError(
                     f"activations entering {block_name}.{key}, channel {channel}, are not finite for "
-                    f"{streams[stream].name}: the model overflows in this dtype; try --dtype float32"
+                    f"{streams[stream].name}: the model overflows in the dtype of its weights or hidden states; "
+                    "use float32 for both (--dtype, --hidden-dtype)"
                 )
 
 

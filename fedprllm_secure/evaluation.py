@@ -41,9 +41,9 @@ class Perplexity:
 
     @property
     def value(self) -> float:
-        """Exponential of the mean cross-entropy; infinite where it overflows."""
+        """Exponential of the mean cross-entropy; infinite where it overflows, NaN where it is undefined."""
         mean = self.nats / self.tokens
-        return math.exp(mean) if mean < 700 else math.inf
+        return math.inf if mean > 700 else math.exp(mean)
 
     def bits_per_byte(self, covered_bytes: int) -> float:
         """Cross-entropy in bits per byte of the text that the predicted tokens cover."""

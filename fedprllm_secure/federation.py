@@ -19,6 +19,7 @@ from torch import Tensor
 from fedprllm_secure.calibration import InputEnergy, Stream, advance, calibrate, row_batches
 from fedprllm_secure.data.windows import Windows
 from fedprllm_secure.editing import EditableBlock, pruned_edit
+from fedprllm_secure.errors import InputError
 from fedprllm_secure.hidden_states import HiddenStates
 from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
@@ -79,6 +80,9 @@ class Federation:
             dropouts: by block, the clients that leave at each step (simulated).
             transcript: receives (block, entry) for every message the server sees.
             progress: receives (phase, done, total).
+
+        Raises:
+            InputError: a baseline names no client or no window, or a token id is none of the model's.
         """
         self.model, self.windows, self.method, self.work = model, windows, method, work
         self.baselines = baselines or Baselines()
@@ -89,6 +93,9 @@ class Federation:
         self._keys = [generate_signing_key() for _ in range(self.num_clients)]
         self._roster = Roster.of(self._keys)
         self._manifest = Manifest(model, method, self._roster, window_length=windows.length)
+        _check_vocabulary(windows.ids, model, "the clients' windows")
+        if self.baselines.public is not None:
+            _check_vocabulary(self.baselines.public, model, "the public windows")
         self._parties = Parties(windows, self.baselines, method.schedule)
         self._states = HiddenStates(
             len(self._parties.ids),
@@ -103,9 +110,33 @@ class Federation:
         """Prune every block that is not finished yet.
 
         Raises:
-            InputError: the sparsity does not fit a matrix, or an activation is not finite.
+            InputError: the sparsity does not fit a matrix, an activation is not finite, or the work folder holds
+                another run or is in use.
             protocols.ProtocolError: a session failed; what was finished before stays.
         """
+        with self.work.locked():
+            self._claim_work()
+            self._run()
+
+    def _claim_work(self) -> None:
+        """Make sure that finished blocks, if any, are this very run's."""
+        public = self.baselines.public
+        settings = self.method.manifest() | {
+            "clients": self.num_clients,
+            "dtype": str(self.model.dtype),
+            "hidden_dtype": str(self._states.dtype),
+            "central": self.baselines.central,
+            "local_only": list(self.baselines.local_only),
+            "magnitude": self.baselines.magnitude,
+            "dropouts": [
+                {step.name.lower(): sorted(clients) for step, clients in self._dropouts(index).items() if clients}
+                for index in range(self.model.num_blocks)
+            ],
+        }
+        texts = {"windows": self.windows.ids, "public windows": public}
+        self.work.claim("federation", settings, texts=texts, digests={"model": self.model.checkpoint.sha256})
+
+    def _run(self) -> None:
         first = self.work.finished_blocks()
         for index in range(self.model.num_blocks):
             for matrix in prunable_matrices(self.model, index):
@@ -125,6 +156,7 @@ class Federation:
     @torch.no_grad()
     def _prune_block(self, index: int) -> None:
         self._seconds = {}
+        started = time.perf_counter()
         matrices = prunable_matrices(self.model, index)
         with ExitStack() as stack:
             with self._timed("load"):
@@ -151,6 +183,7 @@ class Federation:
                 self._flow(index, editable, decided, self._parties.all_clients)
             self._announce(masks[FEDERATED][matrix.name] for matrix in matrices)
             masks |= self._shortcuts(editable, matrices, sums)
+            self._seconds["pruning"] = time.perf_counter() - started
             record = BlockRecord(
                 survivors=[int(client) for client in result.survivors],
                 unseen_experts=unseen,
@@ -212,6 +245,11 @@ class Federation:
                 weight = editable.weight(matrix)
                 weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
                 energy = energies[matrix.stream]
+                if energy is None and not matrix.region:
+                    raise InputError(
+                        f"{matrix.name} takes no part in the model's forward pass, so it cannot be calibrated; this "
+                        "architecture cannot be pruned"
+                    )
                 if energy is None:
                     # No token of this party reached the expert: all its inputs count alike, which is magnitude.
                     unseen += 1
@@ -306,6 +344,14 @@ class Federation:
             yield
         finally:
             self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
+
+
+def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < model.vocabulary_size:
+        raise InputError(
+            f"{what} hold token ids from {int(ids.min())} to {int(ids.max())}, the model knows 0 to "
+            f"{model.vocabulary_size - 1}; cut them with the model's own tokenizer"
+        )
 
 
 def _bytes_by_step(result: SessionResult) -> dict[str, dict[str, int]]:

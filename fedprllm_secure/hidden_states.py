@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fedprllm_secure.durable import partial_name, publish
 from fedprllm_secure.errors import InputError
 
 COPY_ROWS = 16
@@ -75,14 +76,14 @@ class HiddenStates:
 
     def save(self, file: Path) -> None:
         """Copy everything to a file, which appears under its name when whole."""
-        partial = file.with_name(file.name + ".partial")
+        partial = partial_name(file)
         with partial.open("wb") as opened:
             for start in range(0, self.rows, COPY_ROWS):
                 rows = slice(start, min(start + COPY_ROWS, self.rows))
                 opened.write(_bytes_of(self.read(rows, torch.device("cpu"), self.dtype)))
             opened.flush()
             os.fsync(opened.fileno())
-        partial.replace(file)
+        publish(partial, file)
 
     def load(self, file: Path) -> None:
         """Read everything back from a file.

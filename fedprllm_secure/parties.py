@@ -51,9 +51,15 @@ class Parties:
         """Lay the windows out.
 
         Raises:
-            InputError: public windows have another length than the clients'.
+            InputError: public windows have another length than the clients' or there are none, or a client that is to
+                prune alone is none of the clients.
         """
         self.num_clients = windows.num_clients
+        strangers = [client for client in baselines.local_only if not 0 <= client < self.num_clients]
+        if strangers:
+            raise InputError(f"local_only={strangers[0]} must be one of the {self.num_clients} clients, from 0")
+        if baselines.public is not None and len(baselines.public) == 0:
+            raise InputError("public windows must be at least one; give None for no public baseline")
         parts = [(f"client {client}", windows.of(client)) for client in range(self.num_clients)]
         pseudo: list[tuple[str, Tensor]] = []
         if baselines.central and schedule.propagate != "dense":

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from fedprllm_secure.artifacts import save_model, save_prune_masks
 from fedprllm_secure.data import Windows
+from fedprllm_secure.errors import InputError
 from fedprllm_secure.evaluation import Perplexity, Variant, dense, perplexities
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
-from fedprllm_secure.parties import Baselines
 from fedprllm_secure.variants import masked, scaled
 from fedprllm_secure.work import WorkFolder
 
@@ -39,7 +39,13 @@ class PrunedModel:
         save_prune_masks(self.model, self.work, Path(file), metadata=metadata)
 
     def save(self, folder: str | Path, *, scale: bool = False) -> None:
-        """Write the pruned model; it loads with ``AutoModelForCausalLM.from_pretrained``."""
+        """Write the pruned model; it loads with ``AutoModelForCausalLM.from_pretrained``.
+
+        Raises:
+            InputError: the folder exists and is not empty.
+        """
+        if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
+            raise InputError(f"{folder} exists and is not empty; name a new folder")
         card = f"Federated pruning of `{self.model.checkpoint.folder.name}`; no differential privacy.\n"
         save_model(self.model, self.variant(scale=scale), Path(folder), card=card)
 
@@ -60,10 +66,5 @@ def prune(model: StreamedModel, windows: Windows, method: Method, *, folder: str
         protocols.ProtocolError: a session of the protocol failed.
     """
     work = WorkFolder(Path(folder))
-    baselines: Baselines = options.get("baselines") or Baselines()
-    config = method.manifest() | {"clients": windows.num_clients, "central": baselines.central}
-    config |= {"local_only": list(baselines.local_only), "magnitude": baselines.magnitude}
-    texts = {"windows": windows.ids, "public windows": baselines.public}
-    work.claim(config, texts=texts, digests={"model": model.checkpoint.sha256})
     Federation(model, windows, method, work, **options).run()
     return PrunedModel(model, work)

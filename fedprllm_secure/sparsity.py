@@ -32,8 +32,10 @@ class Sparsity:
         """Check the ranges.
 
         Raises:
-            InputError: nothing or everything would be removed.
+            InputError: nothing or everything would be removed, or pattern and fraction contradict each other.
         """
+        if self.window and self.fraction * self.window != self.window - self.kept:
+            raise InputError(f"sparsity={self.kept}:{self.window} removes another fraction than {self.fraction}")
         if not 0 < self.fraction < 1:
             raise InputError(f"sparsity={float(self.fraction):g} must be above 0 and below 1")
 
@@ -79,4 +81,6 @@ class Sparsity:
 
     def __str__(self) -> str:
         """Write it as it is read."""
-        return f"{self.kept}:{self.window}" if self.is_pattern else format(float(self.fraction), "g")
+        if self.is_pattern:
+            return f"{self.kept}:{self.window}"
+        return format(Decimal(self.fraction.numerator) / Decimal(self.fraction.denominator), "f")

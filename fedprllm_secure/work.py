@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fedprllm_secure.durable import write_durably
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.hidden_states import HiddenStates
 from fedprllm_secure.models.checkpoint import TensorWriter
@@ -53,7 +55,7 @@ class BlockRecord:
     Attributes:
         survivors: clients whose votes were counted.
         unseen_experts: (client, expert matrix) pairs that fell back on magnitude for want of tokens.
-        seconds: by phase.
+        seconds: by phase, and ``pruning`` for the block as a whole.
         bytes_by_step: by protocol step, the largest client's bytes up and down and the server's bytes in and out.
     """
 
@@ -67,16 +69,42 @@ class WorkFolder:
     """A folder (mode 0700) that holds one run's state."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or make the folder."""
+        """Open or make the folder; from here on only its owner may enter: it holds activations of private text."""
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        self._lock = FileLock(folder / "lock", blocking=False)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out for the length of a ``with``; may be nested.
+
+        Raises:
+            InputError: another process is at work here.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"{self.folder}: another process is at work here; wait for it or name another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def claim(
-        self, config: Mapping[str, Any], *, texts: Mapping[str, Tensor | None], digests: Mapping[str, str]
+        self,
+        claimant: str,
+        config: Mapping[str, Any],
+        *,
+        texts: Mapping[str, Tensor | None],
+        digests: Mapping[str, str],
     ) -> None:
         """Make the folder this run's, or make sure that it is.
 
         Args:
+            claimant: who asks; each claimant has settings of its own, and all must agree.
             config: settings of the run, as JSON can hold them.
             texts: token ids by name. Private text leaves no plain hash behind, not even here: what is kept is an HMAC
                 under a key that was drawn for this folder and goes with it.
@@ -86,17 +114,14 @@ class WorkFolder:
             OtherRun: the folder holds another run.
         """
         config = json.loads(json.dumps(config))  # as it will be read back
-        file, key_file = self.folder / "run.json", self.folder / "key"
+        file, key_file = self.folder / f"{claimant}.json", self.folder / "key"
         former = json.loads(file.read_text()) if file.exists() else None
-        if former is None:
-            _write_durably(key_file, secrets.token_bytes(32))
+        if not key_file.exists():
+            write_durably(key_file, secrets.token_bytes(32), mode=0o600)
         key = key_file.read_bytes()
-        named = {
-            name: None if ids is None else hmac.new(key, ids.numpy().tobytes(), hashlib.sha256).hexdigest()
-            for name, ids in texts.items()
-        } | dict(digests)
+        named = {name: None if ids is None else _keyed_digest(key, ids) for name, ids in texts.items()} | dict(digests)
         if former is None:
-            _write_durably(file, json.dumps({"config": config, "named": named}).encode())
+            write_durably(file, json.dumps({"config": config, "named": named}).encode())
             return
         for name in sorted({*former["config"], *config}):
             if former["config"].get(name) != config.get(name):
@@ -109,17 +134,23 @@ class WorkFolder:
         """Take a session number that was never taken before, and remember so before returning."""
         file = self.folder / "sessions.json"
         number = json.loads(file.read_text())["opened"] if file.exists() else 0
-        _write_durably(file, json.dumps({"opened": number + 1}).encode())
+        write_durably(file, json.dumps({"opened": number + 1}).encode())
         return number
 
     def finished_blocks(self) -> int:
-        """Count the blocks, from the first on, that need no work any more."""
+        """Count the blocks, from the first on, that need no work any more.
+
+        Raises:
+            InputError: the hidden states that enter the next block are gone.
+        """
         count = 0
         while self._block_file(count).exists():
             count += 1
-        # The hidden states that enter the next block are kept once; they may lag by none.
-        while count and not self._hidden_file(count).exists():
-            count -= 1
+        # They were on disk before the block counted as finished, and are needed: sessions are not run again for them.
+        if count and not self._hidden_file(count).exists():
+            raise InputError(
+                f"{self._hidden_file(count)} is missing, which finished blocks left behind; start over with --overwrite"
+            )
         return count
 
     def save_block(
@@ -190,9 +221,19 @@ class WorkFolder:
         return self.folder / f"hidden-{index:04d}.bin"
 
 
+def _keyed_digest(key: bytes, ids: Tensor) -> str:
+    named = f"{ids.dtype} {tuple(ids.shape)} ".encode() + ids.contiguous().numpy().tobytes()
+    return hmac.new(key, named, hashlib.sha256).hexdigest()
+
+
 def _smallest(total: Tensor) -> Tensor:
-    highest = int(total.max()) if total.numel() else 0
-    dtype = torch.uint8 if highest < 2**8 else torch.int16 if highest < 2**15 else torch.int32
+    lowest, highest = (int(total.min()), int(total.max())) if total.numel() else (0, 0)
+    for dtype in (torch.uint8, torch.int16, torch.int32):
+        limits = torch.iinfo(dtype)
+        if limits.min <= lowest and highest <= limits.max:
+            break
+    else:
+        raise ValueError(f"totals from {lowest} to {highest} must fit int32")
     return total.reshape(-1).to(dtype)
 
 
@@ -203,20 +244,3 @@ def _pack(prune_mask: Tensor) -> Tensor:
 def _unpack(packed: Tensor, shape: tuple[int, int]) -> Tensor:
     bits = np.unpackbits(packed.numpy(), count=shape[0] * shape[1])
     return torch.from_numpy(bits).view(torch.bool).view(shape)
-
-
-def _write_durably(file: Path, data: bytes) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.touch(mode=0o600)
-    partial.write_bytes(data)
-    _sync(partial)
-    partial.replace(file)
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

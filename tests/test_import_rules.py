@@ -21,7 +21,7 @@ LEARNING = {"torch", "transformers", "datasets", "opacus", "flwr"}
 MAY_USE = {
     "protocols": {"numpy", "cryptography", "tenseal"},
     "attacks": {"numpy", "scipy", "sklearn"},
-    "fedprllm_secure": LEARNING | {"numpy", "safetensors", "tokenizers", "huggingface_hub", "pyarrow"},
+    "fedprllm_secure": LEARNING | {"numpy", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "filelock"},
     "experiments": LEARNING | {"numpy", "scipy", "sklearn", "safetensors", "tokenizers", "rich", "matplotlib"},
 }
 ENCRYPTION_FILES = {"ckks", "bfv", "encryption"}

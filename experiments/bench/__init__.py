@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 
 from experiments.bench.calibration import bench_calibration
@@ -14,6 +15,11 @@ BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "memory": bench_memory,
     "order": bench_order,
 }
+
+
+def summaries() -> dict[str, str]:
+    """Give each benchmark's first line."""
+    return {name: (sys.modules[bench.__module__].__doc__ or "").splitlines()[0] for name, bench in BENCHMARKS.items()}
 
 
 def run(flags: argparse.Namespace) -> int:

@@ -62,19 +62,23 @@ def cut_evaluation(
 
 
 def covered_bytes(ids: Tensor, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Count the UTF-8 bytes of the text that windows cover, for bits per byte.
+    """Count the UTF-8 bytes of the text that the predicted tokens cover: all but the first of each window.
 
     Args:
-        ids: integers (windows, length), consecutive pieces of one stream.
+        ids: integers (windows, length).
         tokenizer: the tokenizer that made them.
 
     Returns:
-        Bytes of the decoded stream without special tokens. Exact but for a character that the first or last token
-        cuts in two, which counts as the three bytes of the replacement character.
+        Bytes of the decoded windows less those of their first tokens, without special tokens. Exact but for a character
+        that a window's first or last token cuts in two, which counts as the three bytes of the replacement character.
     """
-    text = tokenizer.decode(ids.flatten().tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    assert isinstance(text, str)
-    return len(text.encode("utf-8"))
+
+    def num_bytes(tokens: list[int]) -> int:
+        text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return len(text.encode("utf-8"))
+
+    return sum(num_bytes(window) - num_bytes(window[:1]) for window in ids.tolist())
 
 
 def _leading_token(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -23,6 +23,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fedprllm_secure.durable import partial_name, publish
 from fedprllm_secure.errors import InputError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -72,7 +73,7 @@ def model_folder(source: str | Path) -> Path:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"--model {source}: neither a local folder nor a hub model that could be downloaded "
-            f"({type(error).__name__}: {reason[:200]})"
+            f"({type(error).__name__}: {reason[:200]}); check the name and the network, or give a folder"
         ) from error
 
 
@@ -158,6 +159,8 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     Raises:
         InputError: the file is missing, cut short, or not safetensors.
     """
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file")
     try:
         with safe_open(file, framework="pt"):  # the library's own validation: offsets, overlaps, length
             pass
@@ -196,7 +199,7 @@ class TensorWriter:
         self, file: Path, layout: Mapping[str, tuple[tuple[int, ...], torch.dtype]], *, metadata: Mapping[str, str]
     ) -> None:
         """Open a temporary file beside ``file`` and write the header."""
-        self._file, self._partial = file, file.with_name(file.name + ".partial")
+        self._file, self._partial = file, partial_name(file)
         self._pending = dict(layout)
         header: dict[str, Any] = {"__metadata__": dict(metadata)}
         offset = 0
@@ -236,7 +239,7 @@ class TensorWriter:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
-        self._partial.replace(self._file)
+        publish(self._partial, self._file)
 
     def __enter__(self) -> TensorWriter:
         """Write within a ``with``: the file is closed at its end, and discarded if an exception leaves it."""

@@ -77,15 +77,39 @@ def prunable_matrices(model: StreamedModel, index: int) -> list[PrunableMatrix]:
         disk_by_memory.setdefault(model.memory_names[disk], []).append(disk)
     found: list[PrunableMatrix] = []
     for module_name, module in block.named_modules():
-        if module_name.rpartition(".")[2] in ROUTER_NAMES:
+        if _is_router(module_name):
             continue
+        if isinstance(module, nn.Conv1d):
+            raise InputError(
+                f"{block_name}.{module_name} is a convolution; blocks with state-space layers cannot be pruned"
+            )
         if isinstance(module, nn.Linear | Conv1D):
             found += _of_module(model, block_name, module_name, module, disk_by_memory)
         else:
             found += _of_experts(model, block_name, module_name, module, disk_by_memory)
     if not found:
         raise InputError(f"{block_name} has no prunable matrix (no Linear, Conv1D or fused experts)")
+    _check_complete(block_name, block, found)
     return found
+
+
+def _is_router(module_name: str) -> bool:
+    return not ROUTER_NAMES.isdisjoint(module_name.split("."))
+
+
+def _check_complete(block_name: str, block: nn.Module, found: list[PrunableMatrix]) -> None:
+    """Refuse a block with weights that nobody would prune and nobody meant to leave dense."""
+    listed = {matrix.parameter for matrix in found}
+    for module_name, module in block.named_modules():
+        if _is_router(module_name) or isinstance(module, nn.Embedding):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            full = f"{module_name}.{name}" if module_name else name
+            if parameter.ndim >= 2 and name != "bias" and full not in listed:
+                raise InputError(
+                    f"{block_name}.{full} ({type(module).__name__}, shape {tuple(parameter.shape)}) is no matrix of a "
+                    "known form; this architecture cannot be pruned yet"
+                )
 
 
 def _of_module(

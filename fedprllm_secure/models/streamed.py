@@ -77,7 +77,7 @@ class StreamedModel:
         self._converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
         self.memory_names = self._find_memory_names()
         self._arguments: dict[tuple[int, int], list[Arguments]] = {}
-        self._returns_tuple: bool | None = None
+        self._returned: Callable[[Tensor], Any] | None = None
         self._outer_depth = 0
         self._check_coverage()
 
@@ -152,8 +152,9 @@ class StreamedModel:
         Raises:
             InputError: a block's arguments depend on the tokens; such models cannot be streamed.
         """
-        if self._returns_tuple is None:
-            self._returns_tuple = self._probe_return(ids[:1])
+        if self._returned is None:
+            self._returned = self._probe_return(ids[:1])
+        returned = self._returned
         entering: list[Tensor] = []
         recorded: list[Arguments] = []
 
@@ -163,9 +164,9 @@ class StreamedModel:
             recorded.append((args, kwargs))
             if len(recorded) == self.num_blocks:
                 raise _AllRecorded  # what follows is the head, whose logits can be larger than the model
-            return (hidden,) if self._returns_tuple else hidden
+            return returned(hidden)
 
-        with suppress(_AllRecorded):
+        with suppress(_AllRecorded), self._refusing_architecture():
             self._run(ids.to(self.device), record)
         if len(recorded) != self.num_blocks:
             raise InputError(
@@ -188,17 +189,16 @@ class StreamedModel:
         """
         args, kwargs = self._arguments[hidden.shape[0], hidden.shape[1]][index]
         output = self._blocks[index](hidden, *args, **kwargs)
-        return output[0] if isinstance(output, tuple) else output
+        return output[0] if isinstance(output, tuple | list) else output
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
         """Turn hidden states after the last block, (tokens, hidden), into logits (tokens, vocabulary)."""
-        run = 0
+        returned = self._returned
+        assert returned is not None  # embed comes before
 
         def inject(_: Tensor, *args: Any, **kwargs: Any) -> Any:
-            nonlocal run
-            run += 1
-            return (hidden[None],) if self._returns_tuple else hidden[None]
+            return returned(hidden[None])
 
         # Every step after the blocks acts on one position at a time, so a row of positions is a sequence of its own.
         ids = torch.zeros(1, hidden.shape[0], dtype=torch.int64, device=self.device)
@@ -211,8 +211,8 @@ class StreamedModel:
             return self._network(input_ids=ids, use_cache=False)
 
     @torch.no_grad()
-    def _probe_return(self, ids: Tensor) -> bool:
-        """Run the real block 0 on one short sequence and see whether it returns a tensor or a tuple."""
+    def _probe_return(self, ids: Tensor) -> Callable[[Tensor], Any]:
+        """Run the real block 0 on one short sequence, and give what wraps hidden states as it does."""
         first = self._blocks[0]
         original = type(first).forward
         returned: list[Any] = []
@@ -224,9 +224,26 @@ class StreamedModel:
             returned.append(original(first, *args, **kwargs))
             raise Seen
 
-        with self.outer(), self.block(0), _replaced_forward(first, probe), suppress(Seen):
+        patched = _replaced_forward(first, probe)
+        with self.outer(), self.block(0), patched, suppress(Seen), self._refusing_architecture():
             self._network(input_ids=ids[:, :8].to(self.device), use_cache=False)
-        return isinstance(returned[0], tuple)
+        if isinstance(returned[0], tuple):
+            return lambda hidden: (hidden,)
+        if isinstance(returned[0], list):
+            return lambda hidden: [hidden]
+        return lambda hidden: hidden
+
+    @contextmanager
+    def _refusing_architecture(self) -> Iterator[None]:
+        """Say of a network that will not run with its blocks replaced that it cannot be streamed."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{self.checkpoint.folder}: a model of type {self.config.model_type!r} does not run block by block "
+                f"({type(error).__name__}: {reason}); it cannot be streamed"
+            ) from error
 
     @contextmanager
     def _on_device(self, module: nn.Module, names: list[str], *, skip: nn.Module | None = None) -> Iterator[None]:

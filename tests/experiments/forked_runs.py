@@ -1,8 +1,9 @@
 """Run commands of ``fedprllm`` in forked children, some of which are killed: ``python forked_runs.py < runs.json``.
 
-Each run is ``{"arguments": [...], "kill": null | ["rename", N] | ["SIGKILL" | "SIGINT", SECONDS]}``: kill just before
-the Nth rename of a file, or send the signal that long after the run began. Statuses are printed as JSON, a signal as
-its negative number. Forking saves each run the seconds that imports take.
+Each run is ``{"arguments": [...], "kill": null | ["rename", N] | ["SIGKILL" | "SIGINT", SECONDS | FILE]}``: kill just
+before the Nth rename of a file, or send the signal that long after the run began, or once FILE is in the folder of
+results. Statuses are printed as JSON, a signal as its negative number. Forking saves each run the seconds that imports
+take.
 """
 
 from __future__ import annotations
@@ -33,6 +34,16 @@ def kill_at_rename(number: int) -> None:
     Path.replace = replace
 
 
+def wait_for(what: float | str, out: Path) -> None:
+    """Wait so many seconds, or until there is such a file."""
+    if isinstance(what, float):
+        time.sleep(what)
+        return
+    deadline = time.monotonic() + 60
+    while not (out / what).exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 def status_of(arguments: list[str], kill: list | None) -> int:
     """Run a command in a child and return its status."""
     child = os.fork()
@@ -43,7 +54,7 @@ def status_of(arguments: list[str], kill: list | None) -> int:
             kill_at_rename(kill[1])
         os._exit(main(arguments))
     if kill and kill[0] != "rename":
-        time.sleep(kill[1])
+        wait_for(kill[1], next(Path(text.removeprefix("--out=")) for text in arguments if text.startswith("--out=")))
         os.kill(child, getattr(signal, kill[0]))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

@@ -79,7 +79,7 @@ CHANGED_FLAGS = {
     "field of plain text": ({"client_field": "who"}, r"is plain text and has no fields"),
     "too many clients": ({"clients": 100_000}, r"documents make \d+ pieces of text for 100000 clients"),
     "short for its windows": ({"windows_per_client": 500}, r"client \d has \d+ tokens and needs 8000"),
-    "model digest": ({"model_sha256": "0" * 64}, r"--model-sha256 0+: the model's digest is [0-9a-f]{64}$"),
+    "model digest": ({"model_sha256": "0" * 64}, r"--model-sha256 0+: the model's digest is [0-9a-f]{64}; this is not"),
     "negative seed": ({"seed": -1}, r"seed"),
     "negative seed with dropout": ({"seed": -1, "dropout": "0.1"}, r"seed"),
 }
@@ -374,24 +374,69 @@ def test_out_that_is_a_file_is_refused(prune, tmp_path):
 
 
 def test_out_with_other_files_is_refused(prune, tmp_path):
-    """--out on a folder with other files exits 2, names --overwrite and leaves them."""
+    """--out on a folder with other files exits 2 and leaves them, whatever they are called."""
+    out = tmp_path / "run"
+    for name in ("diary.txt", "error.log", "work/thesis.tex", "model/weights.bin"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("mine")
+    before = sorted(out.rglob("*"))
+
+    for overwrite in (None, True):
+        ran = prune(out, overwrite=overwrite)
+        assert_refused(ran, r"--out .*run holds other files \(diary\.txt\); name an empty folder")
+        assert sorted(out.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["work", "model", "result.json.partial", "votes.safetensors"])
+def test_a_name_of_our_own_alone_makes_no_folder_ours(prune, tmp_path, name):
+    """A folder with someone's own "work" in it is refused and stays as it is."""
+    out = tmp_path / "run"
+    (out / name).mkdir(parents=True)
+    (out / name / "a.tex").write_text("mine")
+
+    for overwrite in (None, True):
+        assert_refused(prune(out, overwrite=overwrite), r"--out .*run holds other files")
+        assert (out / name / "a.tex").read_text() == "mine"
+
+
+def test_overwrite_leaves_what_is_not_a_result(prune, tmp_path):
+    """--overwrite replaces what a run wrote, and nothing else."""
+    out = tmp_path / "run"
+    prune(out, baselines="", save_votes=True)
+    (out / "notes.txt").write_text("mine")
+    ran = prune(out, baselines="", sparsity="0.6", overwrite=True)
+
+    assert ran.status == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "votes.safetensors").exists()
+
+
+@pytest.mark.parametrize("flag", ["model", "data", "public_data", "eval_data"])
+def test_an_input_inside_the_results_folder_is_refused(prune, inputs, tmp_path, flag):
+    """What a run reads cannot lie where it writes and clears."""
     out = tmp_path / "run"
     out.mkdir()
-    (out / "diary.txt").write_text("mine")
+    source = Path(inputs.model if flag == "model" else inputs.text)
+    place = out / source.name
+    shutil.copytree(source, place) if source.is_dir() else shutil.copyfile(source, place)
+    before = sorted(out.rglob("*"))
 
-    assert_refused(prune(out), r"--out .*run holds other files; name an empty folder or add --overwrite")
-    assert [path.name for path in out.iterdir()] == ["diary.txt"]
+    for overwrite in (None, True):
+        ran = prune(out, **{flag: str(place)}, overwrite=overwrite)
+        assert_refused(ran, rf"--{flag.replace('_', '-')} .* lies inside --out .*; name another folder")
+        assert sorted(out.rglob("*")) == before
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": 3}'])
 def test_result_that_is_none_is_refused(prune, tmp_path, content):
-    """A result.json that is none exits 2 and names --overwrite."""
+    """A result.json that is none exits 2 and stays."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text(content)
     ran = prune(tmp_path / "run")
 
     assert ran.status == 2
-    assert re.search(r"result\.json is not a result .*--overwrite", ran.line)
+    assert re.search(r"result\.json is not a result .*; name another folder", ran.line)
+    assert (tmp_path / "run" / "result.json").read_text() == content
 
 
 def test_bad_input_leaves_a_former_result_alone(prune, tmp_path):
@@ -426,8 +471,8 @@ def full_disk(*_: object, **__: object) -> None:
         ("fedprllm_secure.models.checkpoint.TensorWriter", "write"),
         ("fedprllm_secure.models.checkpoint.TensorWriter", "close"),
         ("experiments.prune_command", "save_votes"),
-        ("experiments.result.json", "dump"),
-        ("experiments.result.os", "fsync"),
+        ("experiments.result", "write_durably"),
+        ("fedprllm_secure.durable.os", "fsync"),
     ],
 )
 def test_full_disk_leaves_nothing_half_written(prune, tmp_path, monkeypatch, owner, name):
@@ -453,16 +498,16 @@ def test_disk_too_small_for_hidden_states_is_refused_before_the_work(prune, tmp_
 
 def test_disk_full_while_the_result_is_written_leaves_no_part_of_it(prune, tmp_path, monkeypatch):
     """A disk that is full while result.json is written leaves no part of it; the same command then finishes."""
-    original = json.dump
+    original = Path.write_bytes
 
-    def dump(value, *rest, **options):
-        if "schema" in value:
+    def write_bytes(self, data):
+        if b'"schema"' in data:
             full_disk()
-        original(value, *rest, **options)
+        return original(self, data)
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.result.json.dump", dump)
+        patch.setattr(Path, "write_bytes", write_bytes)
         assert_refused(prune(out, baselines=""), "No space left on device", out=out)
 
     assert prune(out, baselines="").status == 0
@@ -575,7 +620,7 @@ def test_cut_short_resume_state_is_refused(prune, tmp_path, monkeypatch):
 
 EVALUATE = {
     "no text": ({"--eval-data": None}, r"--eval-data is needed"),
-    "no such masks": ({"--prune-masks": "/nowhere/m.safetensors"}, r"m\.safetensors cannot be read"),
+    "no such masks": ({"--prune-masks": "/nowhere/m.safetensors"}, r"m\.safetensors: there is no such file"),
     "window too long": ({"--window-length": "65"}, r"--window-length 65 must be"),
     "model": ({"--model": "/nowhere"}, r"there is no such folder"),
     "digest": ({"--model-sha256": "ab"}, r"--model-sha256 ab: the model's digest is"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import random
@@ -12,15 +14,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
+from fedprllm_secure.data import Partition, cut_windows, read_documents, split_documents
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.work import WorkFolder
 
 ASKED = {"save_votes": True, "save_transcript": True}
 ROOT = Path(__file__).parents[2]
-RENAMES = 11  # key, run state; session number, hidden states and totals of two blocks; masks, votes, result
+FIRST_BLOCK = "work/block-0000.safetensors"
+# Key, settings of command and federation; session number, hidden states, totals of two blocks; masks, votes, result.
+RENAMES = 12
 SECONDS = [random.Random(7).uniform(0.01, 0.3) for _ in range(4)]
 
 
@@ -66,7 +71,7 @@ def interrupted(inputs, tmp_path_factory):
     """Runs that were killed and then repeated: by kill, (folder, status of the killed run, status of the next)."""
     place = tmp_path_factory.mktemp("interrupted")
     kills = [["rename", number] for number in range(1, RENAMES + 1)]
-    kills += [["SIGKILL", seconds] for seconds in SECONDS] + [["SIGINT", 0.1]]
+    kills += [["SIGKILL", seconds] for seconds in SECONDS] + [["SIGINT", FIRST_BLOCK]]
     runs = []
     for number, kill in enumerate(kills):
         arguments = inputs.arguments(place / str(number), **ASKED)
@@ -98,7 +103,7 @@ def test_run_killed_at_any_moment_continues(interrupted, whole, seconds):
 
 def test_interrupted_run_says_so_and_continues(interrupted, whole):
     """SIGINT ends a run with status 130, and the same command finishes it."""
-    out, stopped, again = interrupted["SIGINT", 0.1]
+    out, stopped, again = interrupted["SIGINT", FIRST_BLOCK]
 
     assert stopped == 130
     assert again == 0
@@ -201,14 +206,14 @@ def test_changed_flag_is_refused_in_mid_run(prune, after_first_block):
 
 def test_resume_state_holds_no_plain_hash_of_the_text(after_first_block, inputs):
     """What is stored of private text is keyed: the same text gives another digest in another folder."""
-    import hashlib
-
     out, _, _ = after_first_block
-    state = json.loads((out / "work" / "run.json").read_text())
+    command = json.loads((out / "work" / "command.json").read_text())["named"]["--data"]
+    federation = json.loads((out / "work" / "federation.json").read_text())["named"]["windows"]
+    tokenizer = AutoTokenizer.from_pretrained(inputs.model)
+    parts = split_documents(read_documents(inputs.text, split="train"), Partition("iid"), num_clients=3, seed=0)
+    ids = cut_windows(parts, tokenizer, length=16, per_client=2, vocabulary_size=10**6).ids
+    named = f"{ids.dtype} {tuple(ids.shape)} ".encode() + ids.numpy().tobytes()
+    key = (out / "work" / "key").read_bytes()
 
-    stored = state["named"]["--data"]
-
-    assert len(stored) == 64
-    assert stored != hashlib.sha256(inputs.text.read_bytes()).hexdigest()
-    assert len((out / "work" / "key").read_bytes()) == 32
-    assert torch.frombuffer(bytearray((out / "work" / "key").read_bytes()), dtype=torch.uint8).unique().numel() > 8
+    assert command == federation == hmac.new(key, named, hashlib.sha256).hexdigest()
+    assert len(key) == 32

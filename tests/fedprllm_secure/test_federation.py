@@ -259,7 +259,8 @@ def test_a_pattern_that_fits_no_matrix_is_refused_before_any_session(model: Stre
     """32 inputs are no multiple of 5."""
     with pytest.raises(InputError, match=r"5 does not divide the 32 inputs of model\.layers\.0\.self_attn\.q_proj"):
         run_federation(model, WINDOWS, make_method("2:5"), tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert not (tmp_path / "sessions.json").exists()
 
 
 @pytest.mark.parametrize("field", ["pruner", "group", "local_group", "ties", "payload", "protocol"])
@@ -304,7 +305,8 @@ def test_only_the_newest_hidden_states_are_kept(model: StreamedModel, tmp_path: 
     """Finished blocks leave their own file; hidden states are kept once, and nothing is half written."""
     run_federation(model, WINDOWS, make_method(), tmp_path)
     blocks = [f"block-{index:04d}.safetensors" for index in range(3)]
-    assert sorted(file.name for file in tmp_path.iterdir()) == [*blocks, "hidden-0003.bin", "sessions.json"]
+    claim = ["federation.json", "hidden-0003.bin", "key", "lock", "sessions.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [*blocks, *claim]
 
 
 @pytest.mark.parametrize("highest", [0, 255, 256, 32767, 32768, 10**6])

@@ -66,7 +66,7 @@ def test_the_same_gives_the_same(folder: Path) -> None:
         {"block": 1},
         {"session_number": 1},
     ],
-    ids=str,
+    ids=lambda changed: next(iter(changed)),
 )
 def test_a_difference_shows(folder: Path, changed: dict) -> None:
     """In any setting, the roster, the windows' length or the place in the run."""

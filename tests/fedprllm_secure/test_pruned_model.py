@@ -84,8 +84,8 @@ def test_text_leaves_only_a_keyed_digest(tmp_path: Path) -> None:
     """The same text leaves another digest in another folder, and only the owner reads the key."""
     digests = []
     for name in ("a", "b"):
-        WorkFolder(tmp_path / name).claim({}, texts={"windows": WINDOWS.ids}, digests={})
-        digests.append(json.loads((tmp_path / name / "run.json").read_text())["named"]["windows"])
+        WorkFolder(tmp_path / name).claim("federation", {}, texts={"windows": WINDOWS.ids}, digests={})
+        digests.append(json.loads((tmp_path / name / "federation.json").read_text())["named"]["windows"])
 
         assert stat.S_IMODE((tmp_path / name / "key").stat().st_mode) == 0o600
     assert len(set(digests)) == 2
