@@ -11,6 +11,8 @@ Knows nothing of models, layers, files of results or command lines, and imports 
 that is not needed for the protocol in use.
 """
 
+from protocols.additive import Additive, supported_claim
+from protocols.degree import Claim, smallest_graph
 from protocols.errors import (
     InvalidMessage,
     ProtocolError,
@@ -18,6 +20,7 @@ from protocols.errors import (
     RepeatedStep,
     TooFewSurvivors,
     UnsafeRequest,
+    UnusableTotals,
 )
 from protocols.outbox import Outbox
 from protocols.packing import Integers, Layout, PackedVector, pack, unpack
@@ -30,10 +33,12 @@ from protocols.traffic import Direction, StepTraffic, TranscriptEntry
 
 PROTOCOLS: dict[str, SecureAggregation] = {
     "plain": Plain(),
+    "additive": Additive(),
 }
 
 __all__ = [
     "PROTOCOLS",
+    "Claim",
     "ClientRole",
     "Direction",
     "Integers",
@@ -55,10 +60,13 @@ __all__ = [
     "TooFewSurvivors",
     "TranscriptEntry",
     "UnsafeRequest",
+    "UnusableTotals",
     "VectorSpec",
     "generate_signing_key",
     "pack",
     "public_key_bytes",
     "run_session",
+    "smallest_graph",
+    "supported_claim",
     "unpack",
 ]

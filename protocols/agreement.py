@@ -6,6 +6,10 @@ enough signatures on the very list it signed (reveal). See Bonawitz et al. 2017,
 Corrupted: a lying server and clients that help it. Without this step such a server shows each client another list and
 opens sums over fewer clients than the plan allows. With it, at most one list gathers enough signatures if 2 *
 recovery_threshold > clients + assumed_colluders, which every protocol that protects anything checks when it is set up.
+
+In a sparse graph the threshold counts a client's neighbours: it signs a list only if enough of them are on it, and
+reveals only when enough of them signed it. Here such a set of clients is called a circle; in a complete graph it is
+everyone.
 """
 
 from __future__ import annotations
@@ -18,7 +22,15 @@ from protocols.session import SessionPlan, Step
 from protocols.wire import Frame, Message, open_from_server
 
 
-def open_survivor_list(data: bytes, frame: Frame, plan: SessionPlan, *, index: int, sharers: Collection[int]) -> bytes:
+def open_survivor_list(
+    data: bytes,
+    frame: Frame,
+    plan: SessionPlan,
+    *,
+    index: int,
+    sharers: Collection[int],
+    circle: Collection[int] | None = None,
+) -> bytes:
     """Check a survivor list as the client `index`, which has submitted.
 
     Args:
@@ -27,13 +39,15 @@ def open_survivor_list(data: bytes, frame: Frame, plan: SessionPlan, *, index: i
         plan: The session's plan.
         index: Roster index of the receiving client.
         sharers: Clients that took part in share.
+        circle: Clients of whom the recovery threshold must be listed; None: the minimum of survivors sees to it.
 
     Returns:
         The bitmap to sign.
 
     Raises:
         InvalidMessage: If the message is malformed.
-        UnsafeRequest: If the list lacks this client, names one that did not share, or is below the minimum.
+        UnsafeRequest: If the list lacks this client, names one that did not share, is below the minimum, or has too few
+            of the circle.
     """
     bitmap = open_from_server(data, frame)
     survivors = decode_bitmap(bitmap, len(plan.roster), frame)
@@ -47,10 +61,15 @@ def open_survivor_list(data: bytes, frame: Frame, plan: SessionPlan, *, index: i
         if survivor not in sharers:
             reason = "the survivor list names a client that did not share"
             raise UnsafeRequest(reason, session=frame.context, step=frame.step, client=survivor)
+    if circle is not None and len(listed := frozenset(survivors) & frozenset(circle)) < plan.recovery_threshold:
+        reason = f"{len(listed)} listed neighbours are fewer than recovery_threshold={plan.recovery_threshold}"
+        raise UnsafeRequest(reason, session=frame.context, step=frame.step, client=index)
     return bitmap
 
 
-def open_reveal_request(data: bytes, frame: Frame, plan: SessionPlan, *, bitmap: bytes) -> bytes:
+def open_reveal_request(
+    data: bytes, frame: Frame, plan: SessionPlan, *, bitmap: bytes, circle: Collection[int] | None = None
+) -> bytes:
     """Check a reveal request as a client that signed `bitmap`.
 
     Args:
@@ -58,6 +77,7 @@ def open_reveal_request(data: bytes, frame: Frame, plan: SessionPlan, *, bitmap:
         frame: Frame of the reveal step.
         plan: The session's plan.
         bitmap: The survivor list that this client signed.
+        circle: Clients whose signatures count; None: everyone's.
 
     Returns:
         What the protocol put after the confirmations.
@@ -76,10 +96,11 @@ def open_reveal_request(data: bytes, frame: Frame, plan: SessionPlan, *, bitmap:
         reason = f"{len(signatures)} confirmations are fewer than recovery_threshold={plan.recovery_threshold}"
         raise UnsafeRequest(reason, session=frame.context, step=frame.step)
     survivors = frozenset(decode_bitmap(bitmap, num_clients, frame))
+    counted = survivors if circle is None else survivors & frozenset(circle)
     confirm_frame = Frame(frame.protocol, Step.CONFIRM, frame.context)
     for sender, signature in signatures.items():
         message = Message.of(confirm_frame, sender, 0, bitmap, signature)
-        if sender not in survivors or not message.is_signed_by(plan.roster.public_keys[sender]):
+        if sender not in counted or not message.is_signed_by(plan.roster.public_keys[sender]):
             reason = "a relayed confirmation is not a survivor's signature on this list"
             raise UnsafeRequest(reason, session=frame.context, step=frame.step, client=sender)
     return content

@@ -7,9 +7,27 @@ whatever is refused has changed nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
 from protocols.errors import RepeatedMessage, RepeatedStep, TooFewSurvivors
 from protocols.session import SessionPlan, Step
 from protocols.wire import Frame, Message, open_from_client
+
+
+@dataclass(frozen=True, slots=True)
+class Circles:
+    """What a sparse graph needs besides a minimum of clients: that none of them loses too many neighbours.
+
+    Attributes:
+        circle_of: The clients that one client depends on.
+        threshold: How many of them must have done the step.
+        members: The clients that depend on others; None: those that did the step.
+    """
+
+    circle_of: Callable[[int], Collection[int]]
+    threshold: int
+    members: Collection[int] | None = None
 
 
 class Attendance:
@@ -81,23 +99,27 @@ class Attendance:
         Raises:
             RepeatedStep: If the step is still open or has not begun.
         """
-        if step is self._open_step or step not in self._expected:
-            raise RepeatedStep("the step is not closed yet", session=self._context, step=step)
+        self._require_closed(step)
         return tuple(sorted(self._finished[step]))
 
-    def close(self, step: Step, *, minimum: int) -> tuple[int, ...]:
+    def _require_closed(self, step: Step) -> None:
+        if not self.is_closed(step):
+            raise RepeatedStep("the step is not closed yet", session=self._context, step=step)
+
+    def close(self, step: Step, *, minimum: int, circles: Circles | None = None) -> tuple[int, ...]:
         """Close the open step and open the next one to the clients that did it.
 
         Args:
             step: The step to close.
             minimum: Fewest clients with which the session can go on.
+            circles: Who must not lose too many of which others; None: the minimum is enough.
 
         Returns:
             The clients that did the step, ascending.
 
         Raises:
             RepeatedStep: If this step is not the open one.
-            TooFewSurvivors: If fewer than `minimum` clients did it; the step stays open.
+            TooFewSurvivors: If fewer than `minimum` clients did it, or too few of a circle; the step stays open.
         """
         if step is not self._open_step:
             raise RepeatedStep("only the open step can be closed", session=self._context, step=step)
@@ -105,10 +127,20 @@ class Attendance:
         if len(done) < minimum:
             reason = f"{len(done)} of {len(self._plan.roster)} clients are left, {minimum} are needed"
             raise TooFewSurvivors(reason, session=self._context, step=step)
+        if circles is not None:
+            self._check_circles(step, circles)
         self._open_step = None if step is Step.REVEAL else Step(step + 1)
         if self._open_step is not None:
             self._expected[self._open_step] = frozenset(done)
         return tuple(sorted(done))
+
+    def _check_circles(self, step: Step, circles: Circles) -> None:
+        done = self._finished[step]
+        for client in sorted(done) if circles.members is None else circles.members:
+            left = sum(other in done for other in circles.circle_of(client))
+            if left < circles.threshold:
+                reason = f"{left} of its neighbours are left, {circles.threshold} are needed"
+                raise TooFewSurvivors(reason, session=self._context, step=step, client=client)
 
     def is_closed(self, step: Step) -> bool:
         """Return whether a step was closed."""
@@ -125,6 +157,6 @@ class Attendance:
             RepeatedStep: As `present`.
             ValueError: If the client did not do it.
         """
-        self.present(step)
+        self._require_closed(step)
         if client not in self._finished[step]:
             raise ValueError(f"recipient={client} must be a client that did {step.name.lower()}")

@@ -1,4 +1,4 @@
-"""Bodies that every protocol's messages share: bitmaps of clients, relayed advertisements and relayed confirmations.
+"""Bodies that several protocols' messages share: bitmaps, relayed advertisements and relayed confirmations.
 
 Layouts are in the table of `protocols.wire`; decoding is canonical, and whatever is malformed raises `InvalidMessage`.
 """
@@ -6,9 +6,12 @@ Layouts are in the table of `protocols.wire`; decoding is canonical, and whateve
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+import numpy as np
+
+from protocols.merkle import NODE_BYTES, path_length
 from protocols.wire import SIGNATURE_BYTES, Frame
 
 _COUNT = struct.Struct("<I")
@@ -36,7 +39,8 @@ def decode_bitmap(data: bytes, num_clients: int, frame: Frame) -> tuple[int, ...
     """
     if len(data) != bitmap_bytes(num_clients):
         raise frame.refusal(f"a bitmap of {len(data)} bytes does not fit {num_clients} clients")
-    clients = tuple(index for index in range(8 * len(data)) if data[index // 8] >> index % 8 & 1)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    clients = tuple(np.flatnonzero(bits).tolist())
     if clients and clients[-1] >= num_clients:
         raise frame.refusal("the bitmap names a client past the end of the roster")
     return clients
@@ -69,6 +73,44 @@ def decode_advertisements(data: bytes, num_clients: int, frame: Frame) -> dict[i
     if offset != len(data):
         raise frame.refusal("bytes follow the last advertisement")
     return advertisements
+
+
+def encode_proven_advertisements(root: bytes, proven: Mapping[int, tuple[bytes | None, Sequence[bytes]]]) -> bytes:
+    """Return the root, then for each client, ascending, its advertisement after its length, and its path."""
+    content = [root]
+    for index in sorted(proven):
+        advertisement, path = proven[index]
+        content += [_COUNT.pack(len(advertisement or b"")), advertisement or b"", *path]
+    return b"".join(content)
+
+
+def decode_proven_advertisements(
+    data: bytes, clients: Iterable[int], num_clients: int, frame: Frame
+) -> tuple[bytes, dict[int, tuple[bytes | None, list[bytes]]]]:
+    """Take the advertisements of these clients, ascending, and their paths apart.
+
+    Returns:
+        The root, and by roster index the advertisement, None if absent, and the path, whose length fits the tree.
+
+    Raises:
+        InvalidMessage: If the bytes end early or go on after the last client.
+    """
+    proven: dict[int, tuple[bytes | None, list[bytes]]] = {}
+    offset = NODE_BYTES
+    for index in clients:
+        if len(data) - offset < _COUNT.size:
+            raise frame.refusal("the list of advertisements is cut short", client=index)
+        (length,) = _COUNT.unpack_from(data, offset)
+        start = offset + _COUNT.size
+        middle = start + length
+        offset = middle + NODE_BYTES * path_length(index, num_clients)
+        if len(data) < offset:
+            raise frame.refusal("the list of advertisements is cut short", client=index)
+        path = [data[node : node + NODE_BYTES] for node in range(middle, offset, NODE_BYTES)]
+        proven[index] = (data[start:middle] if length else None, path)
+    if offset != len(data):
+        raise frame.refusal("bytes follow the last advertisement")
+    return data[:NODE_BYTES], proven
 
 
 def encode_confirmations(bitmap: bytes, signatures: Mapping[int, bytes]) -> bytes:

@@ -5,7 +5,8 @@
     │   ├── RepeatedMessage  the very bytes that were received before: a resend, safe to acknowledge
     │   └── UnsafeRequest    well formed, but answering it would expose this client
     ├── RepeatedStep         a role was asked to do a step twice or out of order
-    └── TooFewSurvivors      fewer clients than the plan requires are left; the session ends without totals
+    ├── TooFewSurvivors      fewer clients than the plan requires are left; the session ends without totals
+    └── UnusableTotals       what clients submitted and revealed contradicts itself; the session ends without totals
 
 Bad arguments of the local caller are plain `ValueError`. An error names the session (a prefix of its id, or of the plan
 digest while there is no id), the step and the client, never key material and never vector entries.
@@ -66,3 +67,7 @@ class RepeatedStep(ProtocolError):
 
 class TooFewSurvivors(ProtocolError):
     """Fewer clients than the plan requires are left."""
+
+
+class UnusableTotals(ProtocolError):
+    """What clients submitted and revealed contradicts itself, so that no totals can be trusted."""

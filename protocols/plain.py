@@ -42,7 +42,13 @@ class Plain:
     name = NAME
 
     def check(self, plan: SessionPlan) -> None:
-        """Accept every plan: there is nothing that a recovery threshold could protect."""
+        """Accept every plan but one with a graph: there is nothing that a recovery threshold could protect.
+
+        Raises:
+            ValueError: If the plan has neighbours, of whom nobody here would take notice.
+        """
+        if plan.neighbours:
+            raise ValueError(f"neighbours={plan.neighbours} must be 0: {NAME} has no graph")
 
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout for one summand: the server unpacks before it adds."""

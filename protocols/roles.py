@@ -24,7 +24,8 @@ protocol:
   few clients are left it raises `TooFewSurvivors` and leaves the step open, so that a transport may wait longer or give
   up.
 * A session succeeds if and only if minimum_survivors clients complete each of advertise, share and submit, and
-  recovery_threshold of them complete confirm and reveal. A client that submitted counts, whatever becomes of it later.
+  recovery_threshold of them complete confirm and reveal (with a sparse graph, also recovery_threshold of the neighbours
+  of each that is there). A client that submitted counts, whatever becomes of it later.
 * A role object is used by one thread at a time; different ones may run side by side.
 
 New protocols implement these classes by shape, in a file of their own; there is no base class.
@@ -138,6 +139,7 @@ class ServerRole(Protocol):
 
         Raises:
             TooFewSurvivors: If fewer than recovery_threshold clients revealed.
+            UnusableTotals: If what clients submitted and revealed contradicts itself.
             RepeatedStep: If the steps before reveal are not closed.
         """
 

@@ -78,6 +78,10 @@ class SessionPlan:
         recovery_threshold: Clients needed to open the totals.
         minimum_survivors: Fewest clients whose sum may be opened.
         assumed_colluders: Clients assumed to help the server.
+        neighbours: Clients that each one masks with and hands shares to; 0: all others. If not 0, `recovery_threshold`
+            counts neighbours.
+        beacon: 32 bytes of a public randomness beacon, published after everything else here was fixed, from which the
+            graph of neighbours is drawn, so that nobody (above all not the server) chooses it. Empty without graph.
         digest: SHA-256 over all of the above.
     """
 
@@ -88,6 +92,8 @@ class SessionPlan:
     recovery_threshold: int
     minimum_survivors: int
     assumed_colluders: int = 0
+    neighbours: int = 0
+    beacon: bytes = field(default=b"", repr=False)
     digest: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -110,8 +116,30 @@ class SessionPlan:
             )
         if not 0 <= self.assumed_colluders < clients:
             raise ValueError(f"assumed_colluders={self.assumed_colluders} must be in [0, {clients})")
+        self._check_graph()
         self._check_vectors()
         object.__setattr__(self, "digest", self._hash())
+
+    def _check_graph(self) -> None:
+        clients = len(self.roster)
+        if self.neighbours == 0:
+            if self.beacon:
+                raise ValueError(f"beacon={len(self.beacon)} bytes must be empty without a graph of neighbours")
+            return
+        if not 2 <= self.neighbours < clients or self.neighbours * clients % 2:
+            raise ValueError(
+                f"neighbours={self.neighbours} must be 0, or between 2 and {clients - 1} with an even product with the "
+                f"{clients} clients"
+            )
+        if len(self.beacon) != DIGEST_BYTES:
+            raise ValueError(
+                f"beacon={len(self.beacon)} bytes must be {DIGEST_BYTES} bytes of a public beacon: nobody may choose "
+                "who is whose neighbour"
+            )
+        if self.recovery_threshold > self.neighbours:
+            raise ValueError(
+                f"recovery_threshold={self.recovery_threshold} must be at most neighbours={self.neighbours}"
+            )
 
     def _check_vectors(self) -> None:
         if not self.vectors:
@@ -127,9 +155,10 @@ class SessionPlan:
                 )
 
     def _hash(self) -> bytes:
-        counts = (self.recovery_threshold, self.minimum_survivors, self.assumed_colluders, len(self.vectors))
+        counts = (self.recovery_threshold, self.minimum_survivors, self.assumed_colluders, self.neighbours)
         content = [b"fedprllm/v1/plan", self.manifest_hash, self.session_number.to_bytes(8, "little")]
-        content += [self.roster.digest, struct.pack("<4I", *counts)]
+        content += [self.roster.digest, struct.pack("<4I", *counts), self.beacon]
+        content.append(struct.pack("<I", len(self.vectors)))
         for vector in self.vectors:
             name = vector.name.encode()
             content.append(struct.pack("<H", len(name)) + name + struct.pack("<QQ", vector.length, vector.bound))

@@ -17,19 +17,34 @@ Every message is a header of 62 bytes, a body and, from a client, a signature. I
 The server has no key: what it relays is checked by the signatures of clients within it.
 
     step       from    parts  context      body
-    advertise  client  1      plan digest  fresh public keys of the protocol [1]
+    advertise  client  1      plan digest  plain     nothing
+                                           additive  sealing key (32), masking key (32), both X25519, and
+                                                     SHA-256("fedprllm/v1/self-mask-seed" || seed) (32)
     share      server  1      plan digest  for each roster index: length (4), advertisement; length 0: none came
-    share      client  1      session id   parts sealed for each recipient [1]
-    submit     server  1      session id   bitmap of the clients that shared, then what they sealed for this one [1]
-    submit     client  c + 1  session id   c chunks of 1 MiB (the last may be shorter) of all vectors end to end [2];
-                                           last part: SHA-256 of the SHA-256(header || body) of all chunks
+                                           sparse    root (32); for the recipient and its neighbours, ascending:
+                                                     length (4), advertisement, path to the root (32 a node)
+    share      client  1      session id   plain     nothing
+                                           additive  a sealed message (82) for each neighbour that advertised,
+                                                     ascending: share of the masking key (33), share of the seed (33)
+    submit     server  1      session id   bitmap of the clients that shared; then
+                                           additive  the sealed message (82) of each neighbour that shared, ascending
+    submit     client  c + 1  session id   c chunks of 1 MiB (the last may be shorter) of all vectors end to end, words
+                                           of 8 bytes as in `protocols.packing`
+                                           plain     for one summand
+                                           additive  for the roster, with masks added modulo 2**64
+                                           last part: SHA-256 of the SHA-256(header || body) of all chunks (32)
     confirm    server  1      session id   bitmap of the survivors
     confirm    client  1      session id   the same bitmap: the signature is the client's consent
     reveal     server  1      session id   bitmap of the survivors, count (4), count times sender (4) and signature (64)
-                                           of a confirm message, ascending by sender, then content [1]
-    reveal     client  1      session id   shares or opened totals [1]
+                                           of a confirm message, ascending by sender
+    reveal     client  1      session id   plain     nothing
+                                           additive  a share (33) for each client of which this one holds any and that
+                                                     shared, ascending: of a survivor's seed, of another's masking key
 
-    [1] empty in `plain`    [2] in `plain` words of 8 bytes, packed as in `protocols.packing`
+A number in brackets is a length in bytes. Neighbours are all other clients, or in a sparse graph those of
+`protocols.graph`; a client holds shares of its neighbours, and with a complete graph of itself. A share is an integer
+below 2**256 + 297; a sealed message is as in `protocols.sealing`; a path is as long as `protocols.merkle` says for the
+index.
 
 A bitmap has bit i % 8 of byte i // 8 set for roster index i, and zero bits past the last client. The decoder accepts
 exactly what the encoder makes; anything else raises `InvalidMessage` and no other exception.

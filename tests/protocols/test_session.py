@@ -104,6 +104,10 @@ def test_the_digest_binds_every_field(make_plan):
         make_plan(4, minimum_survivors=4, recovery_threshold=4),
         make_plan(4, recovery_threshold=2),
         make_plan(4, assumed_colluders=1),
+        make_plan(4, neighbours=3, beacon=bytes(32)),
+        make_plan(4, neighbours=3, beacon=bytes(31) + b"\1"),
+        make_plan(4, neighbours=2, recovery_threshold=2, beacon=bytes(32)),
+        make_plan(4, neighbours=3, recovery_threshold=2, beacon=bytes(32)),
         make_plan(4, (energy, votes)),
         make_plan(4, (votes,)),
         make_plan(4, (VectorSpec("votes2", 130, 1), energy)),
@@ -118,12 +122,12 @@ def test_known_digest(make_plan):
     """The digest of a plan written down once: a change breaks sessions between versions."""
     plan = make_plan(4)
     content = b"fedprllm/v1/plan" + bytes(range(32)) + bytes(8) + plan.roster.digest
-    content += bytes.fromhex("03000000 03000000 00000000 02000000")
+    content += bytes.fromhex("03000000 03000000 00000000 00000000 02000000")
     content += b"\x05\0votes" + (130).to_bytes(8, "little") + (1).to_bytes(8, "little")
     content += b"\x06\0energy" + (9).to_bytes(8, "little") + (1000).to_bytes(8, "little")
 
     assert plan.digest == hashlib.sha256(content).digest()
-    assert plan.digest.hex() == "3f0cdd36da166b2792b816418a83ac657572cf889e6b8dc01c0b164957a727f0"
+    assert plan.digest.hex() == "a44ba904437e562dd4ea6ece21a85ba604a0f6f27128a0f230542dfe7699eece"
 
 
 def test_the_session_id_is_the_documented_tree(make_plan):
@@ -139,7 +143,7 @@ def test_the_session_id_is_the_documented_tree(make_plan):
     expected = sha(b"fedprllm/v1/session", plan.digest, sha(b"\1", left, leaves[4]))
 
     assert session_id(plan, advertisements) == expected
-    assert expected.hex() == "94bb824b19c64ab08837c6cf5366b91771748d8abccce6b3734cff2351a194b2"
+    assert expected.hex() == "3ce95690199c45fef715b9e65996f0d128b7251dce0864934005fa987ffda580"
 
 
 def test_the_session_id_binds_who_advertised_what(make_plan):
