@@ -22,6 +22,8 @@ from protocols.errors import (
     UnsafeRequest,
     UnusableTotals,
 )
+from protocols.he_parameters import Scheme
+from protocols.homomorphic import Homomorphic
 from protocols.outbox import Outbox
 from protocols.packing import Integers, Layout, PackedVector, pack, unpack
 from protocols.plain import Plain
@@ -34,6 +36,8 @@ from protocols.traffic import Direction, StepTraffic, TranscriptEntry
 PROTOCOLS: dict[str, SecureAggregation] = {
     "plain": Plain(),
     "additive": Additive(),
+    "bfv": Homomorphic(Scheme.BFV),
+    "ckks": Homomorphic(Scheme.CKKS),
 }
 
 __all__ = [

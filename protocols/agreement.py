@@ -30,6 +30,7 @@ def open_survivor_list(
     index: int,
     sharers: Collection[int],
     circle: Collection[int] | None = None,
+    attached: int = 0,
 ) -> bytes:
     """Check a survivor list as the client `index`, which has submitted.
 
@@ -40,17 +41,18 @@ def open_survivor_list(
         index: Roster index of the receiving client.
         sharers: Clients that took part in share.
         circle: Clients of whom the recovery threshold must be listed; None: the minimum of survivors sees to it.
+        attached: Bytes that the protocol puts after the bitmap.
 
     Returns:
-        The bitmap to sign.
+        The bitmap, and what is attached to it, to sign.
 
     Raises:
         InvalidMessage: If the message is malformed.
         UnsafeRequest: If the list lacks this client, names one that did not share, is below the minimum, or has too few
             of the circle.
     """
-    bitmap = open_from_server(data, frame)
-    survivors = decode_bitmap(bitmap, len(plan.roster), frame)
+    body = open_from_server(data, frame)
+    survivors = decode_bitmap(body[: max(0, len(body) - attached)], len(plan.roster), frame)
     if len(survivors) < plan.minimum_survivors:
         reason = f"{len(survivors)} survivors are fewer than minimum_survivors={plan.minimum_survivors}"
         raise UnsafeRequest(reason, session=frame.context, step=frame.step)
@@ -64,11 +66,17 @@ def open_survivor_list(
     if circle is not None and len(listed := frozenset(survivors) & frozenset(circle)) < plan.recovery_threshold:
         reason = f"{len(listed)} listed neighbours are fewer than recovery_threshold={plan.recovery_threshold}"
         raise UnsafeRequest(reason, session=frame.context, step=frame.step, client=index)
-    return bitmap
+    return body
 
 
 def open_reveal_request(
-    data: bytes, frame: Frame, plan: SessionPlan, *, bitmap: bytes, circle: Collection[int] | None = None
+    data: bytes,
+    frame: Frame,
+    plan: SessionPlan,
+    *,
+    bitmap: bytes,
+    circle: Collection[int] | None = None,
+    attached: bytes = b"",
 ) -> bytes:
     """Check a reveal request as a client that signed `bitmap`.
 
@@ -78,6 +86,7 @@ def open_reveal_request(
         plan: The session's plan.
         bitmap: The survivor list that this client signed.
         circle: Clients whose signatures count; None: everyone's.
+        attached: What this client signed after the bitmap.
 
     Returns:
         What the protocol put after the confirmations.
@@ -99,7 +108,7 @@ def open_reveal_request(
     counted = survivors if circle is None else survivors & frozenset(circle)
     confirm_frame = Frame(frame.protocol, Step.CONFIRM, frame.context)
     for sender, signature in signatures.items():
-        message = Message.of(confirm_frame, sender, 0, bitmap, signature)
+        message = Message.of(confirm_frame, sender, 0, bitmap + attached, signature)
         if sender not in counted or not message.is_signed_by(plan.roster.public_keys[sender]):
             reason = "a relayed confirmation is not a survivor's signature on this list"
             raise UnsafeRequest(reason, session=frame.context, step=frame.step, client=sender)

@@ -116,6 +116,10 @@ class SubmissionBuffers:
             self._buffers[client][piece.vector][piece.start : piece.stop] = content[offset : offset + length]
             offset += length
 
+    def view(self, client: int) -> list[NDArray[np.uint8]]:
+        """Return a client's vectors as bytes and keep them."""
+        return self._buffers[client]
+
     def take(self, client: int) -> list[NDArray[np.uint8]]:
         """Return a client's vectors as bytes and forget them."""
         return self._buffers.pop(client)

@@ -20,26 +20,35 @@ The server has no key: what it relays is checked by the signatures of clients wi
     advertise  client  1      plan digest  plain     nothing
                                            additive  sealing key (32), masking key (32), both X25519, and
                                                      SHA-256("fedprllm/v1/self-mask-seed" || seed) (32)
+                                           bfv, ckks sealing key (32), X25519
     share      server  1      plan digest  for each roster index: length (4), advertisement; length 0: none came
                                            sparse    root (32); for the recipient and its neighbours, ascending:
                                                      length (4), advertisement, path to the root (32 a node)
     share      client  1      session id   plain     nothing
                                            additive  a sealed message (82) for each neighbour that advertised,
                                                      ascending: share of the masking key (33), share of the seed (33)
+                                           bfv, ckks a sealed message (48) for each other client that advertised,
+                                                     ascending: contribution to the session's key (32)
     submit     server  1      session id   bitmap of the clients that shared; then
                                            additive  the sealed message (82) of each neighbour that shared, ascending
-    submit     client  c + 1  session id   c chunks of 1 MiB (the last may be shorter) of all vectors end to end, words
-                                           of 8 bytes as in `protocols.packing`
-                                           plain     for one summand
-                                           additive  for the roster, with masks added modulo 2**64
+                                           bfv, ckks the sealed message (48) of each other client that shared, ascending
+    submit     client  c + 1  session id   c chunks of 1 MiB (the last may be shorter) of all vectors end to end: words
+                                           of 8 bytes as in `protocols.packing`, or ciphertexts
+                                           plain     words for one summand
+                                           additive  words for the roster, with masks added modulo 2**64
+                                           bfv, ckks ciphertexts as in `protocols.he_coefficients`
                                            last part: SHA-256 of the SHA-256(header || body) of all chunks (32)
-    confirm    server  1      session id   bitmap of the survivors
-    confirm    client  1      session id   the same bitmap: the signature is the client's consent
+    confirm    server  1      session id   bitmap of the survivors; then
+                                           bfv, ckks SHA-256("fedprllm/v1/sum" || summed ciphertexts) (32)
+    confirm    client  1      session id   the same body: the signature is the client's consent; then
+                                           bfv, ckks check of the session's key (32), as in `protocols.he_keys`
     reveal     server  1      session id   bitmap of the survivors, count (4), count times sender (4) and signature (64)
-                                           of a confirm message, ascending by sender
+                                           of a confirm message, ascending by sender; then
+                                           bfv, ckks summed ciphertexts of all vectors, until they were opened
     reveal     client  1      session id   plain     nothing
                                            additive  a share (33) for each client of which this one holds any and that
                                                      shared, ascending: of a survivor's seed, of another's masking key
+                                           bfv, ckks totals as in `protocols.he_totals` if there were ciphertexts
 
 A number in brackets is a length in bytes. Neighbours are all other clients, or in a sparse graph those of
 `protocols.graph`; a client holds shares of its neighbours, and with a complete graph of itself. A share is an integer

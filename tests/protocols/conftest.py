@@ -76,6 +76,7 @@ class Parties:
         self.clients = [self.protocol.client(self.plan, index, self.keys[index]) for index in self.everyone]
         self.server = self.protocol.server(self.plan)
         self.inputs = random_inputs(self.plan)
+        self.made: dict[tuple[Step, int], list[bytes]] = {}
 
     def ask(self, step: Step, client: int) -> bytes:
         """Return what the server tells a client so that it can do this step."""
@@ -109,7 +110,9 @@ class Parties:
 
     def messages(self, step: Step, client: int) -> list[bytes]:
         """Let a client do a step; its messages have yet to be given to the server."""
-        return self.answer(step, client, b"" if step is Step.ADVERTISE else self.ask(step, client))
+        messages = self.answer(step, client, b"" if step is Step.ADVERTISE else self.ask(step, client))
+        self.made[step, client] = messages
+        return messages
 
     def do(self, step: Step, *clients: int) -> None:
         """Let these clients, or all, do a step."""

@@ -88,7 +88,7 @@ def test_totals_are_wide_enough_for_the_largest_sum(protocol, make_plan, signing
 
 def test_vectors_of_several_chunks_are_summed(make_parties):
     """A vector longer than a chunk, followed by a short one, arrives whole in messages of little more than 1 MiB."""
-    specs = (VectorSpec("long", 2**17 + 5, 2**40), VectorSpec("votes", 3, 1))
+    specs = (VectorSpec("long", 2**18 + 5, 2**40), VectorSpec("votes", 3, 1))
     parties = make_parties(3, specs)
     parties.walk(Step.ADVERTISE, Step.SHARE)
     for client in parties.everyone:
@@ -148,7 +148,7 @@ def test_order_of_arrival_is_irrelevant(parties):
 
 def test_a_partial_submitter_is_never_added(make_parties):
     """A client that vanishes before its closing message leaves no trace, though every chunk arrived."""
-    parties = make_parties(4, (VectorSpec("long", 2**17 + 5, 2**40), VectorSpec("votes", 3, 1)))
+    parties = make_parties(4, (VectorSpec("long", 2**18 + 5, 2**40), VectorSpec("votes", 3, 1)))
     parties.walk(Step.ADVERTISE, Step.SHARE)
     for message in parties.messages(Step.SUBMIT, 1)[:-1]:
         parties.receive(Step.SUBMIT, message)

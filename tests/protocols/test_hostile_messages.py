@@ -279,8 +279,9 @@ def test_clients_refuse_an_inbox_without_them(parties):
 
 
 def list_request(parties, survivors):
-    """Return a survivor list of the server's making."""
-    return server_message(session_frame(parties, Step.CONFIRM), encode_bitmap(survivors, 4))
+    """Return a survivor list of the server's making, with what the protocol attaches to the bitmap."""
+    attached = decode(parties.ask(Step.CONFIRM, 0)).body[1:]
+    return server_message(session_frame(parties, Step.CONFIRM), encode_bitmap(survivors, 4) + attached)
 
 
 def test_clients_refuse_an_unsafe_survivor_list(make_parties):
@@ -322,9 +323,10 @@ def confirmed(parties):
 
 
 def sign_list(parties, client, survivors):
-    """Return a client's signature on a list of the test's choosing."""
+    """Return a client's signature on a list of the test's choosing, with what the protocol attaches to it."""
     frame = session_frame(parties, Step.CONFIRM)
-    return ClientPen(client, parties.keys[client]).write(frame, encode_bitmap(survivors, 4)).signature
+    attached = decode(parties.made[Step.CONFIRM, 0][0]).body[1:]
+    return ClientPen(client, parties.keys[client]).write(frame, encode_bitmap(survivors, 4) + attached).signature
 
 
 def test_clients_reveal_only_with_enough_signatures_on_their_list(parties):

@@ -7,7 +7,7 @@ import pytest
 
 from protocols import Direction, Simulation, Step, TooFewSurvivors, VectorSpec, run_session
 
-LONG = (VectorSpec("long", 2**17 + 5, 2**40),)
+LONG = (VectorSpec("long", 2**18 + 5, 2**40),)
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def test_a_client_may_vanish_while_it_submits(simulate, sent):
     """What was sent is counted as traffic and left out of the totals."""
     simulation = simulate(LONG)
     simulation.open()
-    simulation.submit(1, {"long": np.ones(2**17 + 5, int)}, vanish_after=sent)
+    simulation.submit(1, {"long": np.ones(2**18 + 5, int)}, vanish_after=sent)
     for client in simulation.submitters():
-        simulation.submit(client, {"long": np.ones(2**17 + 5, int)})
+        simulation.submit(client, {"long": np.ones(2**18 + 5, int)})
     result = simulation.close()
 
     assert result.survivors == (0, 2, 3)

@@ -1,0 +1,131 @@
+"""`bfv` and `ckks`: sums under homomorphic encryption, with one secret key that every client holds.
+
+Adversary.
+  Who may be corrupted: the server, as long as it is honest but curious: it follows the steps and keeps all it sees.
+  What it learns: the totals over the survivors, who took part, and nothing else of the vectors.
+  A lying server opens one client's vectors a session: a key holder cannot know that what it decrypts is the sum. (One
+  client's ciphertext, that plus a public offset, and 32 of it plus all others pass every check that there is; each
+  ciphertext may be of another client.) It opens no more than that many entries: the clients sign a digest of what is to
+  be decrypted, together with the survivor list and before anything is, so under 2 * recovery_threshold > clients +
+  assumed_colluders only one choice of ciphertexts gathers enough signatures.
+  Any client that helps the server opens everything, every vector of every client; so does whoever obtains one client's
+  secrets of the session. assumed_colluders counts, for these two protocols, in the rule above and nowhere else.
+  Among clients: none sees another's vectors. A client that does not follow the protocol can send what it likes, and so
+  move any total, also in neighbouring lanes; as the one that opens it can report other totals, which is noticed only if
+  a second one opens; and it can end the session for others by what it seals or signs.
+  What aborts the session: too few clients (`TooFewSurvivors`); fewer than recovery_threshold signatures on the survivor
+  list, sum and key that a client signed (`UnsafeRequest`); clients that hold different keys or opened different totals,
+  and ciphertexts that do not open to a possible sum (`UnusableTotals`). The last is one error whatever the reason,
+  raised when the step is spent, and sends nothing: how decryption fails would tell about the key. That it failed cannot
+  be hidden from a server that waits for an answer: one bit a session, since all clients decrypt the same ciphertexts.
+
+Keys are fresh each session and made from contributions of all clients that shared (`protocols.he_keys`), so the session
+survives any client's leaving; they are dropped with the role. Each vector is packed, several entries a word, into
+ciphertexts whose parameters are secure and exact by `protocols.he_parameters`, or the plan is refused.
+
+`bfv` computes modulo a prime and is the denser of the two. `ckks` computes on approximate complex numbers; because its
+raw decryptions leak the key (Li and Micciancio 2021), only the nearest integers ever leave the decrypting client, which
+refuses unless all are within 1/4.
+
+Sources: Fan and Vercauteren 2012 (BFV), Cheon, Kim, Kim and Song 2017 (CKKS), as implemented by Microsoft SEAL in
+TenSEAL. This needs TenSEAL when a role is made, not before.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocols.he_parameters import Scheme, choose
+from protocols.packing import Layout
+from protocols.roles import ClientRole, ServerRole
+from protocols.session import SessionPlan, VectorSpec
+from protocols.wire import ClientPen
+
+CLAIM = (
+    "protects against an honest-but-curious server; a lying server opens one client's vectors; "
+    "any client that helps the server opens everything"
+)
+
+
+class Homomorphic:
+    """The protocol `bfv` or `ckks`.
+
+    Attributes:
+        scheme: Which of the two.
+        workers: Processes in which a client encrypts when there is much to encrypt, as in `protocols.he_workers`.
+        claim: What it protects against, in a line for help texts and reports.
+    """
+
+    claim = CLAIM
+
+    def __init__(self, scheme: Scheme, *, workers: int = 1) -> None:
+        """Choose the scheme and the number of processes.
+
+        Raises:
+            ValueError: If there is no worker.
+        """
+        if workers < 1:
+            raise ValueError(f"workers={workers} must be at least 1")
+        self.scheme = scheme
+        self.workers = workers
+
+    @property
+    def name(self) -> str:
+        """Name on the command line and on the wire."""
+        return self.scheme.value
+
+    def check(self, plan: SessionPlan) -> None:
+        """Refuse a plan that is not safe or not exact.
+
+        Raises:
+            ValueError: If there are fewer than three clients, two survivor lists could gather enough signatures, a sum
+                could be left with one client that is not assumed to collude, no parameters are exact, or the plan has
+                neighbours.
+        """
+        clients, colluders = len(plan.roster), plan.assumed_colluders
+        if clients < 3:
+            raise ValueError(f"roster={clients} clients must be at least 3: of two, each learns the other's vectors")
+        if 2 * plan.recovery_threshold <= clients + colluders:
+            raise ValueError(
+                f"recovery_threshold={plan.recovery_threshold} must be at least {(clients + colluders) // 2 + 1}: more "
+                f"than half of {clients} clients and {colluders} assumed colluders"
+            )
+        if plan.minimum_survivors - colluders < 2:
+            raise ValueError(
+                f"minimum_survivors={plan.minimum_survivors} must be at least {colluders + 2}: two more than "
+                f"assumed_colluders={colluders}"
+            )
+        if plan.neighbours:
+            raise ValueError(f"neighbours={plan.neighbours} must be 0: {self.name} has no graph")
+        choose(self.scheme, plan)
+
+    def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
+        """Return the layout of a vector of the plan.
+
+        Raises:
+            ValueError: If the vector is not of the plan, or as `check`.
+        """
+        return choose(self.scheme, plan).layouts[plan.vectors.index(vector)]
+
+    def client(self, plan: SessionPlan, index: int, signing_key: Ed25519PrivateKey) -> ClientRole:
+        """Return the role of the client at this roster index.
+
+        Raises:
+            ImportError: If TenSEAL is missing.
+        """
+        from protocols.homomorphic_client import HomomorphicClient
+
+        self.check(plan)
+        pen = ClientPen.of(plan.roster, index, signing_key)
+        return HomomorphicClient(self.scheme, plan, pen, workers=self.workers)
+
+    def server(self, plan: SessionPlan) -> ServerRole:
+        """Return the role of the server.
+
+        Raises:
+            ImportError: If TenSEAL is missing.
+        """
+        from protocols.homomorphic_server import HomomorphicServer
+
+        self.check(plan)
+        return HomomorphicServer(self.scheme, plan)

@@ -1,0 +1,203 @@
+"""The server of `bfv` and `ckks`, which holds no key; what it can learn is in `protocols.homomorphic`.
+
+It keeps the running sum of each vector as ciphertexts and, of a submission that is not whole yet, its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.advertisements import session_id
+from protocols.attendance import Attendance
+from protocols.bodies import encode_advertisements, encode_bitmap, encode_confirmations
+from protocols.errors import UnusableTotals
+from protocols.he_ciphertexts import Adder
+from protocols.he_keys import CHECK_BYTES, PUBLIC_KEY_BYTES, SEALED_BYTES
+from protocols.he_parameters import Scheme, choose
+from protocols.he_totals import decode_totals, sum_digest
+from protocols.packing import Integers
+from protocols.roles import Totals
+from protocols.session import SessionPlan, Step
+from protocols.submission import SubmissionBuffers, chunk_bytes, closing_body
+from protocols.wire import Frame, Message, server_message
+
+
+class HomomorphicServer:
+    """A server that adds ciphertexts and has a client open the sum."""
+
+    def __init__(self, scheme: Scheme, plan: SessionPlan) -> None:
+        """Open advertise."""
+        self._name = scheme.value
+        self._plan = plan
+        choice = choose(scheme, plan)
+        self._layouts, self._parameters = choice.layouts, choice.parameters
+        pairs = zip(plan.vectors, self._layouts, strict=True)
+        self._counts = [self._parameters.ciphertexts(layout.words(vector.length)) for vector, layout in pairs]
+        self._attendance = Attendance(self._name, plan)
+        self._advertisements: dict[int, bytes] = {}
+        self._sealed: dict[int, dict[int, bytes]] = {}  # by receiver, then by sender
+        self._adder = Adder(self._parameters)
+        self._buffers = SubmissionBuffers([count * self._parameters.ring.upload_bytes for count in self._counts])
+        self._sums: list[list[Any]] = []  # by vector, then by position: the library's ciphertexts
+        self._list = b""
+        self._content = b""
+        self._signatures: dict[bytes, dict[int, bytes]] = {}  # by check of the key, then by client
+        self._opened_by: dict[bytes, int] = {}  # digest of totals: the first client that reported them
+        self._totals: list[Integers] = []
+
+    def _present(self, step: Step) -> tuple[int, ...]:
+        return self._attendance.present(step)
+
+    def receive_advertisement(self, data: bytes) -> None:
+        """Take a public key."""
+        message = self._attendance.open(Step.ADVERTISE, data)
+        _require_length(message, "a key", PUBLIC_KEY_BYTES)
+        self._attendance.keep(message)
+        self._advertisements[message.sender] = message.encode()
+
+    def roster_message(self, recipient: int) -> bytes:
+        """Return all advertisements; closes advertise."""
+        if not self._attendance.is_closed(Step.ADVERTISE):
+            self._attendance.close(Step.ADVERTISE, minimum=self._plan.minimum_survivors)
+            self._attendance.begin_session(session_id(self._plan, self._advertisements))
+        self._attendance.require_present(Step.ADVERTISE, recipient)
+        frame = Frame(self._name, Step.SHARE, self._plan.digest)
+        return server_message(frame, encode_advertisements(self._advertisements, len(self._plan.roster)))
+
+    def receive_share(self, data: bytes) -> None:
+        """Take what a client sealed for each other one that advertised."""
+        message = self._attendance.open(Step.SHARE, data)
+        receivers = [client for client in self._present(Step.ADVERTISE) if client != message.sender]
+        _require_length(message, "what a client sealed", SEALED_BYTES * len(receivers))
+        self._attendance.keep(message)
+        for position, receiver in enumerate(receivers):
+            sealed = message.body[SEALED_BYTES * position :][:SEALED_BYTES]
+            self._sealed.setdefault(receiver, {})[message.sender] = sealed
+
+    def inbox(self, recipient: int) -> bytes:
+        """Return who shared and what they sealed for this client; closes share."""
+        if not self._attendance.is_closed(Step.SHARE):
+            self._attendance.close(Step.SHARE, minimum=self._plan.minimum_survivors)
+        self._attendance.require_present(Step.SHARE, recipient)
+        sharers = self._present(Step.SHARE)
+        sealed = [self._sealed[recipient][sender] for sender in sharers if sender != recipient]
+        body = encode_bitmap(sharers, len(self._plan.roster)) + b"".join(sealed)
+        return server_message(self._attendance.frame(Step.SUBMIT), body)
+
+    def receive_submission(self, data: bytes) -> None:
+        """Take a chunk of ciphertexts, or the closing message with which they are added."""
+        message = self._attendance.open(Step.SUBMIT, data, parts=self._buffers.parts)
+        chunk = self._buffers.chunk(message.part)
+        if chunk is not None:
+            _require_length(message, "a chunk", chunk_bytes(chunk))
+            self._buffers.write(message.sender, chunk, message.body)
+        elif message.body != closing_body(self._attendance.digests(Step.SUBMIT, message.sender)):
+            raise message.frame.refusal("the closing message is not over the chunks received", client=message.sender)
+        else:
+            self._check_ciphertexts(message)
+            self._add(message.sender)
+        self._attendance.keep(message, parts=self._buffers.parts)
+
+    def _check_ciphertexts(self, message: Message) -> None:
+        """Refuse a submission before any of it is added."""
+        for spec, content in zip(self._plan.vectors, self._buffers.view(message.sender), strict=True):
+            try:
+                for ciphertext in self._split(content):
+                    self._adder.check(ciphertext)
+            except ValueError as error:
+                reason = f"vector {spec.name!r}: {error}"
+                raise message.frame.refusal(reason, client=message.sender) from None
+
+    def _split(self, content: NDArray[np.uint8]) -> Iterator[bytes]:
+        size = self._parameters.ring.upload_bytes
+        return (content[start : start + size].tobytes() for start in range(0, len(content), size))
+
+    def _add(self, client: int) -> None:
+        contents = self._buffers.take(client)
+        if not self._sums:
+            self._sums = [[self._adder.load(ciphertext) for ciphertext in self._split(content)] for content in contents]
+            return
+        for sums, content in zip(self._sums, contents, strict=True):
+            for total, ciphertext in zip(sums, self._split(content), strict=True):
+                self._adder.add(total, ciphertext)
+
+    def survivor_list(self, recipient: int) -> bytes:
+        """Return the bitmap of the survivors and the digest of the sum; closes submit."""
+        if not self._attendance.is_closed(Step.SUBMIT):
+            survivors = self._attendance.close(Step.SUBMIT, minimum=self._plan.minimum_survivors)
+            self._buffers.clear()
+            self._content = b"".join(self._adder.sum_to_wire(total) for sums in self._sums for total in sums)
+            self._sums.clear()
+            self._list = encode_bitmap(survivors, len(self._plan.roster)) + sum_digest(self._content)
+        self._attendance.require_present(Step.SUBMIT, recipient)
+        return server_message(self._attendance.frame(Step.CONFIRM), self._list)
+
+    def receive_confirmation(self, data: bytes) -> None:
+        """Take a signature on survivor list, sum and key."""
+        message = self._attendance.open(Step.CONFIRM, data)
+        shown, check = message.body[:-CHECK_BYTES], message.body[-CHECK_BYTES:]
+        if shown != self._list:
+            raise message.frame.refusal("the confirmation is for another survivor list", client=message.sender)
+        self._attendance.keep(message)
+        self._signatures.setdefault(check, {})[message.sender] = message.signature
+
+    def reveal_request(self, recipient: int) -> bytes:
+        """Return as many confirmations as a client asks for and, until it was opened, the sum; closes confirm.
+
+        A transport that asks one client after the other has the sum downloaded once.
+
+        Raises:
+            UnusableTotals: If enough clients confirmed, but not enough of them hold the same key.
+        """
+        needed = self._plan.recovery_threshold
+        largest = max(self._signatures.values(), key=len, default={})
+        if not self._attendance.is_closed(Step.CONFIRM):
+            if len(largest) < needed <= sum(map(len, self._signatures.values())):
+                reason = f"only {len(largest)} clients hold the same key, {needed} are needed"
+                raise UnusableTotals(reason, session=self._attendance.frame(Step.CONFIRM).context, step=Step.CONFIRM)
+            self._attendance.close(Step.CONFIRM, minimum=needed)
+        self._attendance.require_present(Step.CONFIRM, recipient)
+        enough = {index: largest[index] for index in sorted(largest)[:needed]}
+        bitmap = self._list[: len(self._list) - len(sum_digest(b""))]
+        return server_message(self._attendance.frame(Step.REVEAL), encode_confirmations(bitmap, enough) + self._content)
+
+    def receive_reveal(self, data: bytes) -> None:
+        """Take the totals that a client opened, or an empty message once there are any."""
+        message = self._attendance.open(Step.REVEAL, data)
+        if message.body or not self._totals:
+            try:
+                totals = decode_totals(message.body, self._plan, self._layouts, len(self.survivors()))
+            except ValueError as error:
+                raise message.frame.refusal(str(error), client=message.sender) from None
+            self._opened_by.setdefault(hashlib.sha256(message.body).digest(), message.sender)
+            self._totals = self._totals or totals
+            self._content = b""
+        self._attendance.keep(message)
+
+    def totals(self) -> dict[str, Totals]:
+        """Return the sums over the survivors; closes reveal.
+
+        Raises:
+            UnusableTotals: If clients opened different totals.
+        """
+        if len(self._opened_by) > 1:
+            reason = f"clients {', '.join(map(str, self._opened_by.values()))} opened different totals"
+            raise UnusableTotals(reason, session=self._attendance.frame(Step.REVEAL).context, step=Step.REVEAL)
+        if not self._attendance.is_closed(Step.REVEAL):
+            self._attendance.close(Step.REVEAL, minimum=self._plan.recovery_threshold)
+        return {vector.name: total for vector, total in zip(self._plan.vectors, self._totals, strict=True)}
+
+    def survivors(self) -> tuple[int, ...]:
+        """Return the roster indices in the sum, ascending."""
+        return self._present(Step.SUBMIT)
+
+
+def _require_length(message: Message, what: str, expected: int) -> None:
+    if len(message.body) != expected:
+        reason = f"{what} of {len(message.body)} bytes must have {expected}"
+        raise message.frame.refusal(reason, client=message.sender)

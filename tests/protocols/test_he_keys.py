@@ -1,0 +1,117 @@
+"""The session's key: from contributions to a ternary polynomial in the library's form."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from protocols.he_keys import derive_key, draw_contribution, sample_ternary, transform
+from protocols.he_parameters import rings
+
+PARTS = {0: bytes(32), 3: bytes(range(32))}
+
+
+def derive(parts=PARTS, plan=bytes(32), session=b"\1" * 32):
+    """Derive with defaults."""
+    return derive_key(parts, plan_digest=plan, session=session)
+
+
+def test_known_key():
+    """Derivation and sampling, written down once; HKDF redone from HMAC by hand."""
+    import hmac
+
+    key = derive()
+    secret = bytes(4) + bytes(32) + b"\3\0\0\0" + bytes(range(32))
+    extracted = hmac.digest(bytes(32), secret, "sha256")
+    info = b"\x0e\0fedprllm/v1/he" + b"\x20\0" + b"\1" * 32 + bytes(8)
+    first = hmac.digest(extracted, info + b"\1", "sha256")
+    second = hmac.digest(extracted, first + info + b"\2", "sha256")
+    ternary = sample_ternary(key.stream_key, 4096)
+
+    assert key.stream_key + key.check == (first + second)[:48]
+    assert key.stream_key.hex() == "507b2cfc9ed2685e36e14ede01b6498f"
+    assert ternary[:12].tolist() == [0, -1, -1, -1, 1, 1, 0, 0, 1, 0, -1, -1]
+    assert (
+        hashlib.sha256(ternary.tobytes()).hexdigest()
+        == "911a6a341e4be7853a79afb3e6faf8079715b4c64ce6853669167a857714375c"
+    )
+
+
+def test_every_input_changes_the_key():
+    """Another contribution, index, set of clients, plan or session: nothing of the key is the same."""
+    keys = [
+        derive(),
+        derive({0: bytes(32), 3: bytes(32)}),
+        derive({0: bytes(32), 2: bytes(range(32))}),
+        derive({0: bytes(32)}),
+        derive(plan=b"\1" * 32),
+        derive(session=b"\2" * 32),
+    ]
+
+    assert len({key.stream_key for key in keys}) == len({key.check for key in keys}) == len(keys)
+
+
+def test_order_of_contributions_is_irrelevant():
+    """Clients that learn of the others in another order hold the same key."""
+    assert derive(dict(reversed(PARTS.items()))) == derive()
+
+
+@pytest.mark.parametrize("parts", [{}, {0: bytes(31)}, {0: bytes(32), 1: bytes(33)}])
+def test_bad_contributions_are_refused(parts):
+    """No contribution, or one of another length, makes no key."""
+    with pytest.raises(ValueError, match="contributions must be 32 bytes each"):
+        derive(parts)
+
+
+def test_contributions_are_fresh():
+    """Two draws differ."""
+    assert draw_contribution() != draw_contribution()
+
+
+def test_no_repr_holds_the_key():
+    """A key prints without its bytes."""
+    assert repr(derive()) == "SessionKey()"
+
+
+def test_ternary_coefficients_are_uniform():
+    """Each value takes a third, over many keys, and neighbouring coefficients are independent."""
+    drawn = np.concatenate([sample_ternary(bytes([i]) * 16, 8192) for i in range(64)])
+    pairs = np.bincount((drawn[:-1] + 1) * 3 + drawn[1:] + 1, minlength=9)
+    expected = (len(drawn) - 1) / 9
+
+    assert drawn.dtype == np.int8
+    assert set(np.unique(drawn)) == {-1, 0, 1}
+    assert ((pairs - expected) ** 2 / expected).sum() < 35  # chi-square, 8 degrees: 1e-4 at 31.8; the keys are fixed
+
+
+def test_a_rejected_byte_is_not_used():
+    """Sampling equals a byte-by-byte reading of the stream in which 255 is skipped."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    stream = Cipher(algorithms.AES(b"k" * 16), modes.CTR(bytes(16))).encryptor().update(bytes(9000))
+    expected = [byte % 3 - 1 for byte in stream if byte != 255][:8192]
+
+    assert 255 in stream[:8192]
+    assert sample_ternary(b"k" * 16, 8192).tolist() == expected
+
+
+@pytest.mark.parametrize("degree", [2, 8, 64])
+def test_the_transform_evaluates_the_polynomial(degree):
+    """Values are those at the odd powers of the smallest root, in bit-reversed order."""
+    prime = rings()[0].data_primes[0]
+    polynomial = sample_ternary(b"p" * 16, degree)
+    any_root = next(
+        root
+        for base in range(2, 99)
+        if pow(root := pow(base, (prime - 1) // (2 * degree), prime), degree, prime) == prime - 1
+    )
+    root = min(pow(any_root, odd, prime) for odd in range(1, 2 * degree, 2))
+    bits = degree.bit_length() - 1
+    values = []
+    for i in range(degree):
+        point = pow(root, 2 * int(f"{i:0{bits}b}"[::-1], 2) + 1, prime)
+        values.append(sum(int(c) * pow(point, power, prime) for power, c in enumerate(polynomial)) % prime)
+
+    assert transform(polynomial, prime).tolist() == values
