@@ -11,8 +11,8 @@ Knows nothing of models, layers, files of results or command lines, and imports 
 that is not needed for the protocol in use.
 """
 
-from protocols.additive import Additive, supported_claim
-from protocols.degree import Claim, smallest_graph
+from protocols.additive.degree import Claim, smallest_graph
+from protocols.additive.protocol import Additive, supported_claim
 from protocols.errors import (
     InvalidMessage,
     ProtocolError,
@@ -22,8 +22,8 @@ from protocols.errors import (
     UnsafeRequest,
     UnusableTotals,
 )
-from protocols.he_parameters import Scheme
-from protocols.homomorphic import Homomorphic
+from protocols.homomorphic.parameters import Scheme
+from protocols.homomorphic.protocol import Homomorphic
 from protocols.outbox import Outbox
 from protocols.packing import Integers, Layout, PackedVector, pack, unpack
 from protocols.plain import Plain

@@ -36,24 +36,24 @@ The server has no key: what it relays is checked by the signatures of clients wi
                                            of 8 bytes as in `protocols.packing`, or ciphertexts
                                            plain     words for one summand
                                            additive  words for the roster, with masks added modulo 2**64
-                                           bfv, ckks ciphertexts as in `protocols.he_coefficients`
+                                           bfv, ckks ciphertexts as in `protocols.homomorphic.coefficients`
                                            last part: SHA-256 of the SHA-256(header || body) of all chunks (32)
     confirm    server  1      session id   bitmap of the survivors; then
                                            bfv, ckks SHA-256("fedprllm/v1/sum" || summed ciphertexts) (32)
     confirm    client  1      session id   the same body: the signature is the client's consent; then
-                                           bfv, ckks check of the session's key (32), as in `protocols.he_keys`
+                                           bfv, ckks check of the session's key (32), as in `protocols.homomorphic.keys`
     reveal     server  1      session id   bitmap of the survivors, count (4), count times sender (4) and signature (64)
                                            of a confirm message, ascending by sender; then
                                            bfv, ckks summed ciphertexts of all vectors, until they were opened
     reveal     client  1      session id   plain     nothing
                                            additive  a share (33) for each client of which this one holds any and that
                                                      shared, ascending: of a survivor's seed, of another's masking key
-                                           bfv, ckks totals as in `protocols.he_totals` if there were ciphertexts
+                                           bfv, ckks totals, as in `protocols.homomorphic.totals`, if there was a sum
 
 A number in brackets is a length in bytes. Neighbours are all other clients, or in a sparse graph those of
-`protocols.graph`; a client holds shares of its neighbours, and with a complete graph of itself. A share is an integer
-below 2**256 + 297; a sealed message is as in `protocols.sealing`; a path is as long as `protocols.merkle` says for the
-index.
+`protocols.additive.graph`; a client holds shares of its neighbours, and with a complete graph of itself. A share is an
+integer below 2**256 + 297; a sealed message is as in `protocols.sealing`; a path is as long as `protocols.merkle` says
+for the index.
 
 A bitmap has bit i % 8 of byte i // 8 set for roster index i, and zero bits past the last client. The decoder accepts
 exactly what the encoder makes; anything else raises `InvalidMessage` and no other exception.

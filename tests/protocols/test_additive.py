@@ -20,13 +20,13 @@ from protocols import (
     Step,
     TooFewSurvivors,
     VectorSpec,
-    additive_client,
     pack,
     run_session,
 )
-from protocols.additive import supported_claim
-from protocols.additive_client import FreshSecrets
-from protocols.degree import Claim
+from protocols.additive import client as client_module
+from protocols.additive.client import FreshSecrets
+from protocols.additive.degree import Claim
+from protocols.additive.protocol import supported_claim
 from protocols.wire import ClientPen, decode
 
 ADDITIVE = PROTOCOLS["additive"]
@@ -136,13 +136,13 @@ def test_a_submission_is_words_plus_self_mask_plus_and_minus_pair_masks(parties)
 def test_chunks_continue_the_streams(make_parties, monkeypatch):
     """A vector cut into chunks is masked as if it were whole: each stream's words are used once, in their order."""
     used = []
-    real = additive_client.add_streams
+    real = client_module.add_streams
 
     def recording(words, added, subtracted, *, start):
         used.extend((key, start, start + len(words)) for key in (*added, *subtracted))
         real(words, added, subtracted, start=start)
 
-    monkeypatch.setattr(additive_client, "add_streams", recording)
+    monkeypatch.setattr(client_module, "add_streams", recording)
     parties = make_parties(3, (VectorSpec("first", 3, 1), VectorSpec("long", 2**17 + 5, 2**40)))
     parties.walk(Step.ADVERTISE, Step.SHARE)
     parties.messages(Step.SUBMIT, 1)

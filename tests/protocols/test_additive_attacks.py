@@ -12,15 +12,15 @@ from protocols import (
     Step,
     UnsafeRequest,
     UnusableTotals,
-    additive_client,
     pack,
 )
-from protocols.additive_bodies import Advertisement
-from protocols.additive_recovery import Recovery
+from protocols.additive import client as client_module
+from protocols.additive.bodies import Advertisement
+from protocols.additive.mask_stream import add_streams
+from protocols.additive.recovery import Recovery
+from protocols.additive.shamir import join
 from protocols.bodies import encode_advertisements, encode_bitmap, encode_confirmations
 from protocols.derivation import KeyTable
-from protocols.mask_stream import add_streams
-from protocols.shamir import join
 from protocols.wire import ClientPen, Frame, decode, server_message
 
 ADDITIVE = PROTOCOLS["additive"]
@@ -110,13 +110,13 @@ def test_surviving_one_session_and_leaving_the_next_opens_nothing(make_parties):
 def test_equal_vectors_in_two_sessions_share_no_stream(make_parties, monkeypatch):
     """The same votes twice: no key is used in both sessions, and no word of the submissions repeats."""
     keys = []
-    real = additive_client.add_streams
+    real = client_module.add_streams
 
     def recording(words, added, subtracted, *, start):
         keys[-1].append((*added, *subtracted))
         real(words, added, subtracted, start=start)
 
-    monkeypatch.setattr(additive_client, "add_streams", recording)
+    monkeypatch.setattr(client_module, "add_streams", recording)
     bodies = []
     for number in range(2):
         keys.append([])

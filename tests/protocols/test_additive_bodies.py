@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols import PROTOCOLS, InvalidMessage, Step
-from protocols.additive_bodies import Advertisement, PeerShares, decode_inbox, decode_revealed
+from protocols.additive.bodies import Advertisement, PeerShares, decode_inbox, decode_revealed
 from protocols.wire import HEADER, SIGNATURE_BYTES, Frame
 
 FRAMES = HEADER.size + SIGNATURE_BYTES

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocols import PROTOCOLS, Step, UnusableTotals, additive_recovery
-from protocols.additive_bodies import PeerShares
-from protocols.shamir import split
+from protocols import PROTOCOLS, Step, UnusableTotals
+from protocols.additive import recovery as additive_recovery
+from protocols.additive.bodies import PeerShares
+from protocols.additive.shamir import split
 from protocols.wire import ClientPen, decode
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from protocols import PROTOCOLS, Roster, SessionPlan, Simulation, Step, VectorSpec, generate_signing_key
-from protocols.degree import Claim, smallest_graph
+from protocols.additive.degree import Claim, smallest_graph
 
 ADDITIVE = PROTOCOLS["additive"]
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from protocols import PROTOCOLS, InvalidMessage, Step, TooFewSurvivors, UnsafeRequest, VectorSpec, run_session
-from protocols.additive import Additive, supported_claim
+from protocols.additive.degree import Claim, smallest_graph
+from protocols.additive.graph import Graph
+from protocols.additive.protocol import Additive, supported_claim
 from protocols.advertisements import session_id
 from protocols.bodies import (
     decode_proven_advertisements,
@@ -17,8 +19,6 @@ from protocols.bodies import (
     encode_confirmations,
     encode_proven_advertisements,
 )
-from protocols.degree import Claim, smallest_graph
-from protocols.graph import Graph
 from protocols.merkle import MerkleTree
 from protocols.wire import ClientPen, Frame, decode, server_message
 

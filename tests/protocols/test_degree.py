@@ -7,8 +7,8 @@ from math import comb
 
 import pytest
 
-from protocols import degree
-from protocols.degree import Claim, smallest_graph, supports
+from protocols.additive import degree
+from protocols.additive.degree import Claim, smallest_graph, supports
 
 SEMI_HONEST = [  # (corrupt, dropped as fractions of the clients), clients, neighbours, threshold
     ((0.05, 0.05), {100: (30, 6), 1000: (34, 18), 10_000: (38, 21), 100_000: (40, 22)}),

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from protocols import graph
-from protocols.graph import Graph
+from protocols.additive import graph
+from protocols.additive.graph import Graph
 from protocols.merkle import MerkleTree, leaf, path_length, root_of
 
 BEACON = bytes(range(32))

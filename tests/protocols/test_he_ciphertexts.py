@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from protocols import VectorSpec
-from protocols.he_ciphertexts import Adder, KeyHolder, NotASum, context, seal
-from protocols.he_coefficients import decode_coefficients, encode_coefficients
-from protocols.he_exchange import raw_blocks
-from protocols.he_keys import SessionKey, sample_ternary, transform
-from protocols.he_parameters import Parameters, Scheme, choose, largest_bound, rings
+from protocols.homomorphic.ciphertexts import Adder, KeyHolder, NotASum, context, seal
+from protocols.homomorphic.coefficients import decode_coefficients, encode_coefficients
+from protocols.homomorphic.exchange import raw_blocks
+from protocols.homomorphic.keys import SessionKey, sample_ternary, transform
+from protocols.homomorphic.parameters import Parameters, Scheme, choose, largest_bound, rings
 
 KEY = SessionKey(b"k" * 16, bytes(32))
 OTHER = SessionKey(b"o" * 16, bytes(32))
@@ -237,10 +237,10 @@ def test_degenerate_coefficients_are_added_like_others(chosen, scheme, content):
     """The least random ciphertexts that pass do not upset the library; run apart, since a crash would take us along."""
     code = f"""
 import numpy as np
-from protocols.he_ciphertexts import Adder, KeyHolder, NotASum
-from protocols.he_coefficients import encode_coefficients
-from protocols.he_keys import SessionKey
-from protocols.he_parameters import Parameters, Scheme, plain_modulus, rings
+from protocols.homomorphic.ciphertexts import Adder, KeyHolder, NotASum
+from protocols.homomorphic.coefficients import encode_coefficients
+from protocols.homomorphic.keys import SessionKey
+from protocols.homomorphic.parameters import Parameters, Scheme, plain_modulus, rings
 ring, scheme = rings()[0], Scheme({scheme.value!r})
 parameters = Parameters(scheme, ring, plain_modulus(ring, 2**40) if scheme is Scheme.BFV else 0, 2**15)
 value = 0 if {content!r} == "zeros" else ring.data_primes[0] - 1

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols import Layout, VectorSpec, pack
-from protocols.he_coefficients import decode_coefficients, encode_coefficients
-from protocols.he_totals import decode_totals, sum_digest, unpack_sum
+from protocols.homomorphic.coefficients import decode_coefficients, encode_coefficients
+from protocols.homomorphic.totals import decode_totals, sum_digest, unpack_sum
 
 
 def test_known_coefficients():

@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from protocols.he_keys import derive_key, draw_contribution, sample_ternary, transform
-from protocols.he_parameters import rings
+from protocols.homomorphic.keys import derive_key, draw_contribution, sample_ternary, transform
+from protocols.homomorphic.parameters import rings
 
 PARTS = {0: bytes(32), 3: bytes(range(32))}
 

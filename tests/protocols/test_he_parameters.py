@@ -7,8 +7,9 @@ from fractions import Fraction
 
 import pytest
 
-from protocols import PROTOCOLS, Layout, VectorSpec, he_parameters
-from protocols.he_parameters import (
+from protocols import PROTOCOLS, Layout, VectorSpec
+from protocols.homomorphic import parameters
+from protocols.homomorphic.parameters import (
     Scheme,
     choose,
     ckks_scale,
@@ -107,7 +108,7 @@ def test_the_last_exact_sum_meets_every_rule_narrowly(scheme, clients):
 def test_rings_beyond_the_security_table_are_not_made(monkeypatch):
     """A candidate with a bit too many stops everything."""
     rings.cache_clear()
-    monkeypatch.setitem(he_parameters.SECURITY_BITS, 8192, 179)
+    monkeypatch.setitem(parameters.SECURITY_BITS, 8192, 179)
     with pytest.raises(AssertionError, match="degree=8192 is not secure with 3 primes"):
         rings()
 

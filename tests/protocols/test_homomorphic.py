@@ -19,13 +19,13 @@ from protocols import (
     UnsafeRequest,
     UnusableTotals,
     VectorSpec,
-    he_workers,
     run_session,
 )
 from protocols.bodies import encode_advertisements, encode_bitmap
 from protocols.derivation import KeyTable
-from protocols.he_parameters import choose
-from protocols.homomorphic import Homomorphic
+from protocols.homomorphic import workers
+from protocols.homomorphic.parameters import choose
+from protocols.homomorphic.protocol import Homomorphic
 from protocols.sealing import Sealer
 from protocols.submission import closing_body
 from protocols.wire import ClientPen, Frame, decode, server_message
@@ -366,16 +366,16 @@ def test_roles_run_in_threads_side_by_side(make_plan, signing_keys, protocol):
 
 def test_encryption_in_processes_gives_the_same_sum(make_plan, signing_keys, protocol, monkeypatch):
     """Several processes, order and totals as with one; no ciphertext repeats another's randomness."""
-    monkeypatch.setattr(he_workers, "LEAST_CIPHERTEXTS", 40)
+    monkeypatch.setattr(workers, "LEAST_CIPHERTEXTS", 40)
     started = []
-    monkeypatch.setattr(he_workers, "_BATCH", 3)
-    true_encrypt = he_workers.encrypt_in_processes
+    monkeypatch.setattr(workers, "_BATCH", 3)
+    true_encrypt = workers.encrypt_in_processes
 
     def watched(*args, **kwargs):
         started.append(kwargs["workers"])
         return true_encrypt(*args, **kwargs)
 
-    monkeypatch.setattr(he_workers, "encrypt_in_processes", watched)
+    monkeypatch.setattr(workers, "encrypt_in_processes", watched)
     length = 4096 * protocol.layout(make_plan(3, VOTES), VOTES[0]).lanes * 40 + 1
     plan = make_plan(3, (VectorSpec("votes", length, 1), VectorSpec("few", 7, 1)))
     generator = np.random.default_rng(0)
@@ -399,7 +399,7 @@ def test_encryption_in_processes_gives_the_same_sum(make_plan, signing_keys, pro
 
 def test_few_ciphertexts_are_encrypted_here(make_plan, signing_keys, protocol, monkeypatch):
     """Starting processes for a moment's work is not worth it; and there is at least one worker."""
-    monkeypatch.setattr(he_workers, "encrypt_in_processes", None)
+    monkeypatch.setattr(workers, "encrypt_in_processes", None)
     inputs = {client: {"votes": np.ones(130, bool)} for client in range(3)}
     result = run_session(Homomorphic(protocol.scheme, workers=2), make_plan(3, VOTES), signing_keys[:3], inputs)
 

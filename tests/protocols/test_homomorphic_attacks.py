@@ -1,6 +1,6 @@
 """A server that lies to the clients of `bfv` and `ckks`: what it gains, and what they refuse to open.
 
-The attacks that succeed are here too: they are the adversary's part of the claim in `protocols.homomorphic`.
+The attacks that succeed are here too: they are the adversary's part of the claim in `protocols.homomorphic.protocol`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from protocols import (
     pack,
 )
 from protocols.bodies import encode_bitmap, encode_confirmations
-from protocols.he_ciphertexts import Adder, context, seal
-from protocols.he_coefficients import encode_coefficients
-from protocols.he_parameters import choose
-from protocols.he_totals import sum_digest
+from protocols.homomorphic.ciphertexts import Adder, context, seal
+from protocols.homomorphic.coefficients import encode_coefficients
+from protocols.homomorphic.parameters import choose
+from protocols.homomorphic.totals import sum_digest
 from protocols.wire import Frame, decode, server_message
 
 VOTES = (VectorSpec("votes", 130, 1),)

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols import mask_stream
-from protocols.mask_stream import PIECE_WORDS, add_streams
+from protocols.additive import mask_stream
+from protocols.additive.mask_stream import PIECE_WORDS, add_streams
 
 KEYS = [bytes([value] * 16) for value in range(1, 7)]
 

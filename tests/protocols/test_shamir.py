@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols import shamir
-from protocols.shamir import PRIME, decode_share, encode_share, join, split
+from protocols.additive import shamir
+from protocols.additive.shamir import PRIME, decode_share, encode_share, join, split
 
 SECRET = bytes(range(32))
 

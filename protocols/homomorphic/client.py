@@ -1,4 +1,4 @@
-"""The client of `bfv` and `ckks`; adversary and sources are in `protocols.homomorphic`."""
+"""The client of `bfv` and `ckks`; adversary and sources are in `protocols.homomorphic.protocol`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from functools import partial
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from protocols import he_workers
 from protocols.advertisements import open_roster_message
 from protocols.agreement import open_reveal_request, open_survivor_list
 from protocols.bodies import bitmap_bytes, decode_bitmap
 from protocols.derivation import KeyTable
 from protocols.errors import UnsafeRequest, UnusableTotals
-from protocols.he_ciphertexts import KeyHolder, NotASum
-from protocols.he_keys import PUBLIC_KEY_BYTES, SEALED_BYTES, SessionKey, derive_key, draw_contribution
-from protocols.he_parameters import Scheme, choose
-from protocols.he_totals import sum_digest, unpack_sum
+from protocols.homomorphic import workers as worker_processes
+from protocols.homomorphic.ciphertexts import KeyHolder, NotASum
+from protocols.homomorphic.keys import PUBLIC_KEY_BYTES, SEALED_BYTES, SessionKey, derive_key, draw_contribution
+from protocols.homomorphic.parameters import Scheme, choose
+from protocols.homomorphic.totals import sum_digest, unpack_sum
 from protocols.inputs import checked_vectors, packed_words
 from protocols.packing import Integers, PackedVector, Words
 from protocols.sealing import Sealer
@@ -127,9 +127,12 @@ class HomomorphicClient:
     def _ciphertexts(
         self, holder: KeyHolder, key: SessionKey, vectors: list[Integers | PackedVector]
     ) -> Iterator[bytes]:
-        if self._workers > 1 and sum(map(self._parameters.ciphertexts, self._counts())) >= he_workers.LEAST_CIPHERTEXTS:
+        if (
+            self._workers > 1
+            and sum(map(self._parameters.ciphertexts, self._counts())) >= worker_processes.LEAST_CIPHERTEXTS
+        ):
             contents = self._contents(vectors)
-            return he_workers.encrypt_in_processes(contents, self._parameters, key, workers=self._workers)
+            return worker_processes.encrypt_in_processes(contents, self._parameters, key, workers=self._workers)
         return map(holder.encrypt, self._contents(vectors))
 
     def _contents(self, vectors: list[Integers | PackedVector]) -> Iterator[Words]:

@@ -1,4 +1,4 @@
-"""The server of `bfv` and `ckks`, which holds no key; what it can learn is in `protocols.homomorphic`.
+"""The server of `bfv` and `ckks`, which holds no key; what it can learn is in `protocols.homomorphic.protocol`.
 
 It keeps the running sum of each vector as ciphertexts and, of a submission that is not whole yet, its bytes.
 """
@@ -16,10 +16,10 @@ from protocols.advertisements import session_id
 from protocols.attendance import Attendance
 from protocols.bodies import encode_advertisements, encode_bitmap, encode_confirmations
 from protocols.errors import UnusableTotals
-from protocols.he_ciphertexts import Adder
-from protocols.he_keys import CHECK_BYTES, PUBLIC_KEY_BYTES, SEALED_BYTES
-from protocols.he_parameters import Scheme, choose
-from protocols.he_totals import decode_totals, sum_digest
+from protocols.homomorphic.ciphertexts import Adder
+from protocols.homomorphic.keys import CHECK_BYTES, PUBLIC_KEY_BYTES, SEALED_BYTES
+from protocols.homomorphic.parameters import Scheme, choose
+from protocols.homomorphic.totals import decode_totals, sum_digest
 from protocols.packing import Integers
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step

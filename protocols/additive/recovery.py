@@ -16,12 +16,12 @@ from itertools import combinations, islice
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from protocols.additive_bodies import Advertisement, commitment_to
+from protocols.additive.bodies import Advertisement, commitment_to
+from protocols.additive.mask_stream import add_streams
+from protocols.additive.pairwise_masks import PairSecrets
+from protocols.additive.shamir import SECRET_BYTES, join
 from protocols.derivation import KeyTable, agree
-from protocols.mask_stream import add_streams
 from protocols.packing import Words
-from protocols.pairwise_masks import PairSecrets
-from protocols.shamir import SECRET_BYTES, join
 from protocols.wire import Frame
 
 ATTEMPTS = 1024

@@ -1,9 +1,9 @@
 """How many neighbours a sparse graph needs, and how many of them must open what a client masked.
 
-In the random k-regular graph of `protocols.graph` a client's neighbours are k of the n - 1 others, so the number of
-corrupt ones among them is hypergeometric, and so is the number of those that drop out. With k neighbours and recovery
-threshold t, all probabilities over the draw of the graph and as exact fractions, a session over n clients of which
-`corrupt` help the server and `dropped` leave
+In the random k-regular graph of `protocols.additive.graph` a client's neighbours are k of the n - 1 others, so the
+number of corrupt ones among them is hypergeometric, and so is the number of those that drop out. With k neighbours and
+recovery threshold t, all probabilities over the draw of the graph and as exact fractions, a session over n clients of
+which `corrupt` help the server and `dropped` leave
 
     keeps its secrets    if  P[a client has >= t corrupt neighbours]       <= 2**-40 / n
     stays connected      if  n * ((corrupt + dropped) / n) ** (k / 2)      <= 2**-40

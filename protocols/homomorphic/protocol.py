@@ -19,9 +19,10 @@ Adversary.
   raised when the step is spent, and sends nothing: how decryption fails would tell about the key. That it failed cannot
   be hidden from a server that waits for an answer: one bit a session, since all clients decrypt the same ciphertexts.
 
-Keys are fresh each session and made from contributions of all clients that shared (`protocols.he_keys`), so the session
-survives any client's leaving; they are dropped with the role. Each vector is packed, several entries a word, into
-ciphertexts whose parameters are secure and exact by `protocols.he_parameters`, or the plan is refused.
+Keys are fresh each session and made from contributions of all clients that shared (`protocols.homomorphic.keys`), so
+the session survives any client's leaving; they are dropped with the role. Each vector is packed, several entries a
+word, into ciphertexts whose parameters are secure and exact by `protocols.homomorphic.parameters`, or the plan is
+refused.
 
 `bfv` computes modulo a prime and is the denser of the two. `ckks` computes on approximate complex numbers; because its
 raw decryptions leak the key (Li and Micciancio 2021), only the nearest integers ever leave the decrypting client, which
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from protocols.he_parameters import Scheme, choose
+from protocols.homomorphic.parameters import Scheme, choose
 from protocols.packing import Layout
 from protocols.roles import ClientRole, ServerRole
 from protocols.session import SessionPlan, VectorSpec
@@ -52,7 +53,8 @@ class Homomorphic:
 
     Attributes:
         scheme: Which of the two.
-        workers: Processes in which a client encrypts when there is much to encrypt, as in `protocols.he_workers`.
+        workers: Processes in which a client encrypts when there is much to encrypt, as in
+            `protocols.homomorphic.workers`.
         claim: What it protects against, in a line for help texts and reports.
     """
 
@@ -113,7 +115,7 @@ class Homomorphic:
         Raises:
             ImportError: If TenSEAL is missing.
         """
-        from protocols.homomorphic_client import HomomorphicClient
+        from protocols.homomorphic.client import HomomorphicClient
 
         self.check(plan)
         pen = ClientPen.of(plan.roster, index, signing_key)
@@ -125,7 +127,7 @@ class Homomorphic:
         Raises:
             ImportError: If TenSEAL is missing.
         """
-        from protocols.homomorphic_server import HomomorphicServer
+        from protocols.homomorphic.server import HomomorphicServer
 
         self.check(plan)
         return HomomorphicServer(self.scheme, plan)

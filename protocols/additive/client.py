@@ -1,4 +1,4 @@
-"""The client of `additive`. See `protocols.additive` for the adversary and the steps."""
+"""The client of `additive`. See `protocols.additive.protocol` for the adversary and the steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from protocols.additive_bodies import (
+from protocols.additive.bodies import (
     SEALED_BYTES,
     Advertisement,
     PeerShares,
@@ -19,18 +19,18 @@ from protocols.additive_bodies import (
     decode_inbox,
     sealed_at,
 )
+from protocols.additive.graph import Graph
+from protocols.additive.mask_stream import WORD_BYTES, add_streams
+from protocols.additive.pairwise_masks import PairSecrets
+from protocols.additive.shamir import SECRET_BYTES, encode_share, split
 from protocols.advertisements import open_roster_message, open_sparse_roster_message
 from protocols.agreement import open_reveal_request, open_survivor_list
 from protocols.bodies import decode_bitmap, encode_bitmap
 from protocols.derivation import KeyTable, agree
-from protocols.graph import Graph
 from protocols.inputs import checked_vectors, packed_words
-from protocols.mask_stream import WORD_BYTES, add_streams
 from protocols.packing import Integers, Layout, PackedVector
-from protocols.pairwise_masks import PairSecrets
 from protocols.sealing import Sealer
 from protocols.session import SessionPlan, Step
-from protocols.shamir import SECRET_BYTES, encode_share, split
 from protocols.steps import StepOrder
 from protocols.submission import Piece, chunks, write_submission
 from protocols.wire import ClientPen, Frame, Message, open_from_server

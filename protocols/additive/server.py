@@ -1,4 +1,4 @@
-"""The server of `additive`. See `protocols.additive` for the adversary and the steps."""
+"""The server of `additive`. See `protocols.additive.protocol` for the adversary and the steps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Collection
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from protocols.additive_bodies import Advertisement, check_sealed, decode_revealed, sealed_at
-from protocols.additive_client import NAME, submission_sizes
-from protocols.additive_recovery import Recovery
+from protocols.additive.bodies import Advertisement, check_sealed, decode_revealed, sealed_at
+from protocols.additive.client import NAME, submission_sizes
+from protocols.additive.graph import Graph
+from protocols.additive.pairwise_masks import PairSecrets
+from protocols.additive.recovery import Recovery
 from protocols.advertisements import session_id_of_root
 from protocols.attendance import Attendance, Circles
 from protocols.bodies import (
@@ -21,10 +23,8 @@ from protocols.bodies import (
 )
 from protocols.derivation import KeyTable, agree
 from protocols.errors import UnusableTotals
-from protocols.graph import Graph
 from protocols.merkle import MerkleTree
 from protocols.packing import Layout, Words, accumulate
-from protocols.pairwise_masks import PairSecrets
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step
 from protocols.submission import SubmissionBuffers, chunk_bytes, closing_body

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
-from protocols.he_ciphertexts import KeyHolder
-from protocols.he_keys import SessionKey
-from protocols.he_parameters import Parameters
+from protocols.homomorphic.ciphertexts import KeyHolder
+from protocols.homomorphic.keys import SessionKey
+from protocols.homomorphic.parameters import Parameters
 from protocols.packing import Words
 
 LEAST_CIPHERTEXTS = 4096  # two seconds of one core's work; starting the processes takes about half a second

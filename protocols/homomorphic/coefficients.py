@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.he_parameters import PRIME_BITS
+from protocols.homomorphic.parameters import PRIME_BITS
 
 Coefficients = NDArray[np.uint64]
 _LOW_BITS = np.uint64(64 - PRIME_BITS)

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from protocols.additive.shamir import SHARE_BYTES, decode_share, encode_share
 from protocols.bodies import bitmap_bytes, decode_bitmap
 from protocols.sealing import TAG_BYTES
-from protocols.shamir import SHARE_BYTES, decode_share, encode_share
 from protocols.wire import Frame
 
 COMMITMENT_LABEL = b"fedprllm/v1/self-mask-seed"

@@ -13,7 +13,7 @@ Adversary.
     secrets that cannot be rebuilt, and sums that are none (`UnusableTotals`).
   What is not promised: that totals are right if a client of the roster lies. It can submit any words and so move every
     total of every vector. Bad shares do not change totals: rebuilt secrets are verified, see
-    `protocols.additive_recovery`. A server that shows clients different plans gets no session or noise: the plan digest
+    `protocols.additive.recovery`. A server that shows clients different plans gets no session or noise: the plan digest
     is in every message and every key. A client of the roster, or the server, can always prevent a session's end.
   In a sparse graph this holds against a server that follows the protocol, or also against one that lies, as
     `supported_claim` says: it depends on the degree.
@@ -21,7 +21,7 @@ Adversary.
 Thresholds. Everyone: 2 * recovery_threshold > clients + assumed_colluders, so that no two survivor lists, and for no
 client shares of both kinds, can be gathered; minimum_survivors - max(assumed_colluders, 1) >= 2, so that the sum is not
 one client's vector to those who know the others (a survivor knows its own; two clients are therefore too few). Sparse:
-the conditions of `protocols.degree`, with clients - minimum_survivors as the number that may leave.
+the conditions of `protocols.additive.degree`, with clients - minimum_survivors as the number that may leave.
 
 Every secret is drawn for the session and dropped when its step is done, as far as Python lets go of memory.
 """
@@ -30,10 +30,10 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from protocols.additive_client import NAME, AdditiveClient
-from protocols.additive_server import AdditiveServer
-from protocols.degree import Claim, supports
-from protocols.graph import Graph
+from protocols.additive.client import NAME, AdditiveClient
+from protocols.additive.degree import Claim, supports
+from protocols.additive.graph import Graph
+from protocols.additive.server import AdditiveServer
 from protocols.packing import Layout
 from protocols.session import SessionPlan, VectorSpec
 from protocols.wire import ClientPen
@@ -68,7 +68,7 @@ class Additive:
             raise ValueError(
                 f"neighbours={plan.neighbours}, recovery_threshold={plan.recovery_threshold} must fit {clients} "
                 f"clients, assumed_colluders={colluders}, minimum_survivors={plan.minimum_survivors}: take those of "
-                "protocols.degree.smallest_graph"
+                "protocols.additive.degree.smallest_graph"
             )
 
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:

@@ -1,14 +1,15 @@
 """Keys, encryption, sums and decryption: the only file that touches the encryption library, `tenseal.sealapi`.
 
 Fresh ciphertexts are symmetric and seeded (half the size of others), under one key that all clients hold. How bytes
-pass to and from the library is in `protocols.he_exchange`.
+pass to and from the library is in `protocols.homomorphic.exchange`.
 
 The library's parser never sees a structure that another party chose: what travels are bare coefficients, checked in
-`protocols.he_coefficients`, and the structure around them is made here. Nothing that comes in is decompressed; what the
-library writes is taken apart only where nothing could be compressed, as in ciphertexts modulo primes of 60 bits.
+`protocols.homomorphic.coefficients`, and the structure around them is made here. Nothing that comes in is decompressed;
+what the library writes is taken apart only where nothing could be compressed, as in ciphertexts modulo primes of 60
+bits.
 
 Objects here are used by one thread at a time, but for contexts, which threads share. The library's functions hold the
-interpreter's lock; for several cores see `protocols.he_workers`.
+interpreter's lock; for several cores see `protocols.homomorphic.workers`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from protocols.he_coefficients import Coefficients, decode_coefficients, encode_coefficients
-from protocols.he_exchange import raw_blocks, scratch_file
-from protocols.he_keys import SessionKey, sample_ternary, transform
-from protocols.he_parameters import SEED_BYTES, Parameters, Scheme
+from protocols.homomorphic.coefficients import Coefficients, decode_coefficients, encode_coefficients
+from protocols.homomorphic.exchange import raw_blocks, scratch_file
+from protocols.homomorphic.keys import SessionKey, sample_ternary, transform
+from protocols.homomorphic.parameters import SEED_BYTES, Parameters, Scheme
 from protocols.packing import Words
 
 try:

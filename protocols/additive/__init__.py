@@ -1,0 +1,1 @@
+"""`additive`: sums under pairwise and self masks, which survive dropouts and a lying server."""

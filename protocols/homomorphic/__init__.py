@@ -1,0 +1,1 @@
+"""`bfv` and `ckks`: sums under homomorphic encryption, with one secret key that every client holds."""
