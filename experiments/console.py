@@ -71,6 +71,7 @@ def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, no
     console = Console()
     if result["perplexity"]:
         console.print(perplexity_table(result["perplexity"]))
+    console.print(cost_table(result))
     facts = Table(show_header=False, box=None, pad_edge=False)
     sparsity, data = result["sparsity"], result["data"]
     facts.add_row(
@@ -78,20 +79,39 @@ def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, no
         f"{sparsity['achieved_fraction']:.2%} of {sparsity['prunable_weights']:,} prunable weights by "
         f"{data['clients']} clients x {data['windows_per_client']} windows of {data['window_length_tokens']} tokens",
     )
-    up = sum(step["client_up_max_bytes"] for step in result["bytes"].values())
-    down = sum(step["client_down_max_bytes"] for step in result["bytes"].values())
-    bits = up * 8 / sparsity["prunable_weights"]
-    facts.add_row("traffic", f"{_size(up)} up ({bits:.2f} bits a weight), {_size(down)} down, a client")
     facts.add_row("time", ", ".join(f"{name} {value:.1f} s" for name, value in result["seconds"].items()))
     facts.add_row(
         "peak memory", ", ".join(f"{where} {_size(size)}" for where, size in result["peak_memory_bytes"].items())
     )
     privacy = result["privacy"]
-    facts.add_row("protection", f"protocol {result['protocol']['name']}, dp {privacy['dp']}; claim: {privacy['claim']}")
+    facts.add_row("protocol", f"{result['protocol']['name']}: {result['protocol']['protects']}")
+    facts.add_row("privacy", f"dp {privacy['dp']}; claim {privacy['claim']}")
     for line in [*result["notes"], *([note] if note else [])]:
         facts.add_row("note", line)
     facts.add_row("results", str(out))
     console.print(facts)
+
+
+def cost_table(result: Mapping[str, Any]) -> Table:
+    """Lay out what the protocol's steps cost a client and the server, all sessions together."""
+    protocol, steps = result["protocol"], result["bytes"]
+    bits = steps["submit"]["client_up_max_bytes"] * 8 / result["sparsity"]["prunable_weights"]
+    table = Table(title=f"cost of protocol {protocol['name']}: a client submits {bits:.2f} bits a weight")
+    table.add_column("step", no_wrap=True)
+    for name in ("client up", "client down", "server in", "server out", "client", "server"):
+        table.add_column(name, justify="right")
+    rows: dict[str, list[float]] = {}
+    for step, figures in steps.items():
+        seconds = protocol["seconds_by_step"][step]
+        sizes = [figures[f"{where}_bytes"] for where in ("client_up_max", "client_down_max", "server_in", "server_out")]
+        rows[step] = [*sizes, seconds["client_max_seconds"], seconds["server_seconds"]]
+    rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
+    for step, values in rows.items():
+        sizes = [_size(value) for value in values[:4]]
+        table.add_row(
+            step, *sizes, *(f"{value:.2f} s" for value in values[4:]), style="bold" if step == "all" else None
+        )
+    return table
 
 
 def perplexity_table(perplexity: Mapping[str, Any]) -> Table:

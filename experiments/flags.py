@@ -13,6 +13,7 @@ from fedprllm_secure.pruners import PRUNERS
 from fedprllm_secure.schedule import PROPAGATIONS, ROUNDS
 from fedprllm_secure.selection import TIES
 from fedprllm_secure.sparsity import GROUPS
+from fedprllm_secure.thresholds import GRAPHS
 from protocols import PROTOCOLS, Step
 
 BASELINES = ("dense", "central", "local", "public", "magnitude")
@@ -103,7 +104,35 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         "--protocol",
         choices=list(PROTOCOLS),
         default="plain",
-        help="how it is summed; plain, the default, protects nothing: the server sees every client's prune mask",
+        help="how it is summed. plain, the default, protects nothing: the server sees every client's prune mask. "
+        "additive: masked sums; even a lying server learns only totals, clients may leave at any step. bfv, ckks: "
+        "homomorphic encryption, against an honest-but-curious server; a lying one opens one client's votes, any "
+        "client that helps it opens everything",
+    )
+    privacy.add_argument(
+        "--graph",
+        choices=GRAPHS,
+        default="complete",
+        help="who masks with whom under additive: all (the default), or a sparse random graph for many clients",
+    )
+    privacy.add_argument("--neighbours", type=positive, metavar="K", help="of each client in a sparse graph")
+    privacy.add_argument(
+        "--recovery-threshold",
+        type=positive,
+        metavar="K",
+        help="clients (sparse: neighbours of each) that open the totals; default 1 under plain, else 2/3 and one",
+    )
+    privacy.add_argument(
+        "--minimum-survivors",
+        type=positive,
+        metavar="K",
+        help="fewest clients whose sum may be opened; default the recovery threshold (sparse: 95 %% of the clients)",
+    )
+    privacy.add_argument(
+        "--assumed-colluders",
+        type=not_negative,
+        metavar="K",
+        help="clients that may help the server; default 0 (sparse: 5 %% of the clients)",
     )
     privacy.add_argument(
         "--dropout",

@@ -29,6 +29,7 @@ from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import Baselines
 from fedprllm_secure.schedule import Schedule
 from fedprllm_secure.sparsity import Sparsity
+from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.variants import masked, scaled
 from fedprllm_secure.work import FEDERATED, WorkFolder
 from protocols import Step
@@ -58,6 +59,15 @@ CARD_FLAGS = frozenset(
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     method = _method(flags)
+    thresholds = Thresholds.choose(
+        flags.protocol,
+        flags.clients,
+        graph=flags.graph,
+        neighbours=flags.neighbours,
+        recovery_threshold=flags.recovery_threshold,
+        minimum_survivors=flags.minimum_survivors,
+        assumed_colluders=flags.assumed_colluders,
+    )
     config = configuration(flags) | {"propagate": method.schedule.propagate}
     if not method.sparsity.is_pattern:
         config |= {"group": method.group, "local_group": method.local_group}
@@ -86,6 +96,7 @@ def run(flags: argparse.Namespace) -> int:
             windows,
             method,
             work,
+            thresholds=thresholds,
             baselines=baselines,
             batch_windows=flags.batch_windows,
             hidden_dtype=inputs.DTYPES.get(flags.hidden_dtype),
@@ -114,7 +125,7 @@ def run(flags: argparse.Namespace) -> int:
             notes.append(
                 f"continued after block {done_before - 1}: seconds by phase are of all blocks, total is of this attempt"
             )
-        result = prune_result(flags, config, model, windows, evaluation, measured, work, notes)
+        result = prune_result(flags, config, federation, evaluation, measured, notes)
         now = time.perf_counter()
         result["seconds"]["evaluation"] = now - evaluation_started
         result["seconds"]["total"] = now - started

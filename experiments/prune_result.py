@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,9 +13,9 @@ from experiments.result import environment, peak_memory_bytes
 from fedprllm_secure.artifacts import count_sparsity
 from fedprllm_secure.data import Windows
 from fedprllm_secure.evaluation import Perplexity, mean_and_spread
-from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.federation import Federation
 from fedprllm_secure.parties import CENTRAL, MAGNITUDE, PUBLIC, local_variant
-from fedprllm_secure.work import FEDERATED, WorkFolder
+from fedprllm_secure.work import FEDERATED, BlockRecord
 
 SCHEMA = 1
 SCALED = "scaled"
@@ -24,18 +24,16 @@ SCALED = "scaled"
 def prune_result(
     flags: argparse.Namespace,
     config: dict[str, Any],
-    model: StreamedModel,
-    windows: Windows,
+    federation: Federation,
     evaluation: tuple[Tensor, int | None] | None,
     measured: Mapping[str, Perplexity],
-    work: WorkFolder,
     notes: list[str],
 ) -> dict[str, Any]:
     """Assemble the result of a run whose blocks are all finished."""
+    model, windows, work = federation.model, federation.windows, federation.work
     records = [work.record(index) for index in range(model.num_blocks)]
     phases = {phase for record in records for phase in record.seconds}
     seconds = {phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in sorted(phases)}
-    steps = records[0].bytes_by_step
     return {
         "schema": SCHEMA,
         "config": config,
@@ -60,22 +58,34 @@ def prune_result(
         "protocol": {
             "name": flags.protocol,
             "payload": flags.payload,
+            "protects": federation.claim(),
+            **federation.thresholds.public(),
             "sessions": len(records),
             "survivors_by_block": [len(record.survivors) for record in records],
             "expert_votes_by_magnitude": sum(record.unseen_experts for record in records),
+            "seconds_by_step": _summed(records, "_seconds"),
         },
         "privacy": {
             "dp": "none",
-            "adversary": "the server sees every client's prune mask" if flags.protocol == "plain" else "the server",
-            "claim": "none: prune masks reveal calibration text, and nothing here bounds how much",
+            "adversary": "readers of totals and prune mask; the protocol's own claim is under protocol.protects",
+            "claim": "none: totals and prune mask tell of the calibration text, and nothing bounds how much",
         },
         "seconds": seconds,
-        "bytes": {
-            step: {name: sum(record.bytes_by_step[step][name] for record in records) for name in figures}
-            for step, figures in steps.items()
-        },
+        "bytes": _summed(records, "_bytes"),
         "peak_memory_bytes": peak_memory_bytes(model.device),
         "environment": environment(model.device),
+    }
+
+
+def _summed(records: Sequence[BlockRecord], suffix: str) -> dict[str, dict[str, float]]:
+    """Sum over sessions what the names with this suffix say of each step."""
+    return {
+        step: {
+            name: sum(record.cost_by_step[step][name] for record in records)
+            for name in figures
+            if name.endswith(suffix)
+        }
+        for step, figures in records[0].cost_by_step.items()
     }
 
 

@@ -32,6 +32,7 @@ from fedprllm_secure.payloads.device_packing import pack_on_device
 from fedprllm_secure.pruners import PRUNERS, Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
 from fedprllm_secure.selection import select, tie_order
+from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
 from protocols import (
     PROTOCOLS,
@@ -58,6 +59,7 @@ class Federation:
         method: Method,
         work: WorkFolder,
         *,
+        thresholds: Thresholds | None = None,
         baselines: Baselines | None = None,
         batch_windows: int = 8,
         hidden_dtype: torch.dtype | None = None,
@@ -73,6 +75,7 @@ class Federation:
             windows: each client's calibration windows.
             method: how to prune.
             work: where finished blocks are kept; a folder that holds some is continued from.
+            thresholds: who must stay and who may collude; chosen for protocol and clients if None.
             baselines: prune masks to make beside the federated one.
             batch_windows: windows a forward pass.
             hidden_dtype: how hidden states are kept between blocks; the model's dtype if None.
@@ -85,6 +88,7 @@ class Federation:
             InputError: a baseline names no client or no window, or a token id is none of the model's.
         """
         self.model, self.windows, self.method, self.work = model, windows, method, work
+        self.thresholds = thresholds or Thresholds.choose(method.protocol, windows.num_clients)
         self.baselines = baselines or Baselines()
         self.num_clients = windows.num_clients
         self._batch, self._dropouts = batch_windows, dropouts
@@ -128,6 +132,7 @@ class Federation:
             "central": self.baselines.central,
             "local_only": list(self.baselines.local_only),
             "magnitude": self.baselines.magnitude,
+            "thresholds": self.thresholds.public(),
             "dropouts": [
                 {step.name.lower(): sorted(clients) for step, clients in self._dropouts(index).items() if clients}
                 for index in range(self.model.num_blocks)
@@ -139,8 +144,13 @@ class Federation:
     def _run(self) -> None:
         first = self.work.finished_blocks()
         for index in range(self.model.num_blocks):
-            for matrix in prunable_matrices(self.model, index):
+            matrices = prunable_matrices(self.model, index)
+            for matrix in matrices:
                 self.method.sparsity.check_fits(matrix.name, matrix.shape)
+            try:
+                PROTOCOLS[self.method.protocol].check(self._plan(index, matrices, session_number=0))
+            except ValueError as error:
+                raise InputError(f"--protocol {self.method.protocol}: {error}") from error
         self._progress("prune", first, self.model.num_blocks)
         with self.model.outer():
             self._embed(fill=first == 0)
@@ -188,7 +198,7 @@ class Federation:
                 survivors=[int(client) for client in result.survivors],
                 unseen_experts=unseen,
                 seconds=dict(self._seconds),
-                bytes_by_step=_bytes_by_step(result),
+                cost_by_step=_cost_by_step(result),
             )
             totals = {m.name: torch.from_numpy(result.totals[m.name]).view(m.shape) for m in matrices}
             self.work.save_block(index, record, totals, masks, self._states)
@@ -319,16 +329,26 @@ class Federation:
                 self.model.embed(self._parties.ids[rows])
                 seen.add(rows.stop - rows.start)
 
-    def _open_session(self, index: int, matrices: Sequence[PrunableMatrix]) -> Simulation:
-        number = self.work.next_session_number()
-        plan = SessionPlan(
-            manifest_hash=self._manifest.digest(block=index, session_number=number),
-            session_number=number,
+    def claim(self) -> str:
+        """Say in a line what the protocol protects against under the thresholds of this run."""
+        plan = self._plan(0, prunable_matrices(self.model, 0), session_number=0)
+        return PROTOCOLS[self.method.protocol].claim(plan)
+
+    def _plan(self, index: int, matrices: Sequence[PrunableMatrix], *, session_number: int) -> SessionPlan:
+        return SessionPlan(
+            manifest_hash=self._manifest.digest(block=index, session_number=session_number),
+            session_number=session_number,
             roster=self._roster,
             vectors=self._payload.specs(matrices),
-            recovery_threshold=1,
-            minimum_survivors=1,
+            recovery_threshold=self.thresholds.recovery_threshold,
+            minimum_survivors=self.thresholds.minimum_survivors,
+            assumed_colluders=self.thresholds.assumed_colluders,
+            neighbours=self.thresholds.neighbours,
+            beacon=self.thresholds.beacon,
         )
+
+    def _open_session(self, index: int, matrices: Sequence[PrunableMatrix]) -> Simulation:
+        plan = self._plan(index, matrices, session_number=self.work.next_session_number())
         recorder = None if self._transcript is None else partial(self._transcript, index)
         session = Simulation(
             PROTOCOLS[self.method.protocol], plan, self._keys, dropouts=self._dropouts(index), transcript=recorder
@@ -354,13 +374,15 @@ def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:
         )
 
 
-def _bytes_by_step(result: SessionResult) -> dict[str, dict[str, int]]:
+def _cost_by_step(result: SessionResult) -> dict[str, dict[str, float]]:
     return {
         step.name.lower(): {
             "client_up_max_bytes": max(traffic.bytes_up.values(), default=0),
             "client_down_max_bytes": max(traffic.bytes_down.values(), default=0),
             "server_in_bytes": traffic.server_bytes_in,
             "server_out_bytes": traffic.server_bytes_out,
+            "client_max_seconds": max(traffic.client_seconds.values(), default=0.0),
+            "server_seconds": traffic.server_seconds,
         }
         for step, traffic in result.traffic.items()
     }

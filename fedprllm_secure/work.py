@@ -56,13 +56,14 @@ class BlockRecord:
         survivors: clients whose votes were counted.
         unseen_experts: (client, expert matrix) pairs that fell back on magnitude for want of tokens.
         seconds: by phase, and ``pruning`` for the block as a whole.
-        bytes_by_step: by protocol step, the largest client's bytes up and down and the server's bytes in and out.
+        cost_by_step: by protocol step, the bytes up and down and the seconds of the client with the most, and the bytes
+            in and out and the seconds of the server.
     """
 
     survivors: list[int]
     unseen_experts: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    bytes_by_step: dict[str, dict[str, int]] = field(default_factory=dict)
+    cost_by_step: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class WorkFolder:

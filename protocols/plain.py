@@ -50,6 +50,10 @@ class Plain:
         if plan.neighbours:
             raise ValueError(f"neighbours={plan.neighbours} must be 0: {NAME} has no graph")
 
+    def claim(self, plan: SessionPlan) -> str:
+        """Say that nothing is protected."""
+        return "protects nothing: the server sees every client's vectors"
+
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout for one summand: the server unpacks before it adds."""
         return Layout.for_sum(1, vector.bound)

@@ -165,6 +165,9 @@ class SecureAggregation(Protocol):
             ValueError: If a rule of the protocol fails, naming the field.
         """
 
+    def claim(self, plan: SessionPlan) -> str:
+        """Say in a line what a session under this plan protects against, for help texts and reports."""
+
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout in which a client's vector is packed, for callers that pack it themselves."""
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from experiments.bench.calibration import bench_calibration
 from experiments.bench.memory import bench_memory
 from experiments.bench.order import bench_order
+from experiments.bench.protocols import bench_protocols
 
 BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "calibration": bench_calibration,
     "memory": bench_memory,
     "order": bench_order,
+    "protocols": bench_protocols,
 }
 
 

@@ -71,6 +71,14 @@ class Additive:
                 "protocols.additive.degree.smallest_graph"
             )
 
+    def claim(self, plan: SessionPlan) -> str:
+        """Say what the plan's thresholds and graph support."""
+        dropped = len(plan.roster) - plan.minimum_survivors
+        lying = supported_claim(plan, plan.assumed_colluders, dropped) is Claim.LYING
+        server = "even a lying server" if lying else "a server that follows the protocol"
+        helpers = f" and {plan.assumed_colluders} clients that help it" if plan.assumed_colluders else ""
+        return f"{server}{helpers} learns only the sum over at least {plan.minimum_survivors} clients"
+
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout with room for the whole roster's sum."""
         return Layout.for_sum(len(plan.roster), vector.bound)

@@ -55,10 +55,7 @@ class Homomorphic:
         scheme: Which of the two.
         workers: Processes in which a client encrypts when there is much to encrypt, as in
             `protocols.homomorphic.workers`.
-        claim: What it protects against, in a line for help texts and reports.
     """
-
-    claim = CLAIM
 
     def __init__(self, scheme: Scheme, *, workers: int = 1) -> None:
         """Choose the scheme and the number of processes.
@@ -100,6 +97,10 @@ class Homomorphic:
         if plan.neighbours:
             raise ValueError(f"neighbours={plan.neighbours} must be 0: {self.name} has no graph")
         choose(self.scheme, plan)
+
+    def claim(self, plan: SessionPlan) -> str:
+        """Say what it protects against, the same under every plan."""
+        return CLAIM
 
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout of a vector of the plan.

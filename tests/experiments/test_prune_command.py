@@ -116,7 +116,7 @@ def test_result_describes_the_run(result, inputs):
     assert result["protocol"]["payload"] == "votes"
     assert result["protocol"]["survivors_by_block"] == [3, 3]
     assert result["privacy"]["dp"] == "none"
-    assert "every client's prune mask" in result["privacy"]["adversary"]
+    assert result["protocol"]["protects"] == "protects nothing: the server sees every client's vectors"
 
 
 def test_private_text_is_not_in_the_result(full, inputs):

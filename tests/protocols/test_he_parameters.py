@@ -208,9 +208,9 @@ def test_unsafe_plans_are_refused(make_plan, name, num_clients, changes, match):
 
 
 @pytest.mark.parametrize("name", ["bfv", "ckks"])
-def test_the_claim_is_one_line(name):
+def test_the_claim_is_one_line(make_plan, name):
     """The claim says who is trusted and what one client's help does."""
-    claim = PROTOCOLS[name].claim
+    claim = PROTOCOLS[name].claim(make_plan(4))
 
     assert "\n" not in claim
     for words in ("honest-but-curious server", "a lying server opens one client's", "opens everything"):
