@@ -48,6 +48,21 @@ def test_packing_agrees_with_big_integers(case):
     assert unpack(words, layout, len(values)).tolist() == values.tolist()
 
 
+@pytest.mark.parametrize("radix", [2, 3, 9, 65, 127, 128, 255, 256, 257])
+@pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.uint8, np.uint16])
+def test_narrow_entries_make_the_same_words(radix, dtype):
+    """However many one-byte entries are merged at a time, whatever the lanes, and from a view with a stride."""
+    largest = min(radix - 1, int(np.ones(1, dtype)[0]) if dtype is np.bool_ else np.iinfo(dtype).max)
+    most = next(lanes for lanes in range(64, 0, -1) if radix**lanes <= 2**64)
+    for lanes in range(1, most + 1):
+        values = np.random.default_rng(lanes).integers(0, largest, 5 * lanes + 3, endpoint=True).astype(dtype)
+        values[: 2 * lanes] = largest
+        layout = Layout(radix, lanes)
+
+        assert pack(values, layout).tolist() == slow_pack(values, layout)
+        assert pack(np.repeat(values, 2)[::2], layout).tolist() == slow_pack(values, layout)
+
+
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 128, 1000])
 @pytest.mark.parametrize("lanes", [64, 63])
 def test_bits_and_digits_make_the_same_words(length, lanes):
