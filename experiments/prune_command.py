@@ -59,15 +59,6 @@ CARD_FLAGS = frozenset(
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     method = _method(flags)
-    thresholds = Thresholds.choose(
-        flags.protocol,
-        flags.clients,
-        graph=flags.graph,
-        neighbours=flags.neighbours,
-        recovery_threshold=flags.recovery_threshold,
-        minimum_survivors=flags.minimum_survivors,
-        assumed_colluders=flags.assumed_colluders,
-    )
     config = configuration(flags) | {"propagate": method.schedule.propagate}
     if not method.sparsity.is_pattern:
         config |= {"group": method.group, "local_group": method.local_group}
@@ -79,6 +70,15 @@ def run(flags: argparse.Namespace) -> int:
         finished = json.loads((out / "result.json").read_text())
         show_prune_result(finished, out, as_json=flags.json, note="already done; nothing was run")
         return 0
+    thresholds = Thresholds.choose(
+        flags.protocol,
+        flags.clients,
+        graph=flags.graph,
+        neighbours=flags.neighbours,
+        recovery_threshold=flags.recovery_threshold,
+        minimum_survivors=flags.minimum_survivors,
+        assumed_colluders=flags.assumed_colluders,
+    )
     model = inputs.open_model(flags)
     length = inputs.window_length(flags, model)
     notes = inputs.shared_text(flags)

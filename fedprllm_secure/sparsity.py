@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -83,4 +83,6 @@ class Sparsity:
         """Write it as it is read."""
         if self.is_pattern:
             return f"{self.kept}:{self.window}"
-        return format(Decimal(self.fraction.numerator) / Decimal(self.fraction.denominator), "f")
+        with localcontext() as context:
+            context.prec = len(str(self.fraction.denominator)) * 4  # a decimal's fraction 1/2**n takes n digits
+            return format(Decimal(self.fraction.numerator) / Decimal(self.fraction.denominator), "f")

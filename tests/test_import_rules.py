@@ -22,7 +22,19 @@ MAY_USE = {
     "protocols": {"numpy", "cryptography", "tenseal"},
     "attacks": {"numpy", "scipy", "sklearn"},
     "fedprllm_secure": LEARNING | {"numpy", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "filelock"},
-    "experiments": LEARNING | {"numpy", "scipy", "sklearn", "safetensors", "tokenizers", "rich", "matplotlib"},
+    "experiments": LEARNING
+    | {
+        "numpy",
+        "scipy",
+        "sklearn",
+        "safetensors",
+        "tokenizers",
+        "rich",
+        "matplotlib",
+        "cryptography",
+        "flwr",
+        "tenseal",
+    },
 }
 ENCRYPTION_FILES = {"homomorphic/ciphertexts.py"}
 NOT_IN_PROTOCOLS = {"argparse", "pickle", "marshal", "shelve", "random"}

@@ -219,5 +219,12 @@ def _convert_numbers(model: StreamedModel, memory: str, names: list[str]) -> Ten
         collected.add_tensor(memory, name, pattern, numbers)
     if collected is None:
         raise InputError(f"the checkpoint holds no tensor for {memory}")
-    realised = collected.convert(memory, model=model._network, config=model.config)[memory]
+    try:
+        realised = collected.convert(memory, model=model._network, config=model.config)[memory]
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the checkpoint's tensors for {memory} ({names[0]} and {len(names) - 1} more) do not fit together "
+            f"({reason}); one is missing or has another shape"
+        ) from error
     return realised[0] if isinstance(realised, list) else realised

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -457,6 +458,38 @@ def test_out_that_cannot_be_made_is_refused(prune, tmp_path, place):
     out = Path(place.format(folder=tmp_path))
 
     assert_refused(prune(out, baselines=""), r"(No such file|Not a directory|Permission denied).*(nowhere|file)")
+
+
+SYSTEM_ERRORS = ("ENOSPC", "EDQUOT", "EACCES", "EROFS", "ENOTDIR", "ENOENT")
+
+
+@pytest.mark.parametrize("name", SYSTEM_ERRORS)
+def test_what_the_system_refuses_is_one_line(prune, tmp_path, monkeypatch, name):
+    """A full disk, a spent quota, a missing permission or a path that is gone exits 2 and names the place."""
+    number = getattr(errno, name)
+
+    def fail(self):
+        raise OSError(number, os.strerror(number), "/some/place")
+
+    monkeypatch.setattr(Federation, "run", fail)
+    ran = prune(tmp_path / "run", baselines="")
+
+    assert_refused(
+        ran, re.escape(f"{os.strerror(number)} (/some/place); finished blocks are kept"), out=tmp_path / "run"
+    )
+
+
+def test_other_system_errors_are_unexpected(prune, tmp_path, monkeypatch):
+    """A broken disk is nothing that another path or more room would mend: status 1, and a log."""
+
+    def fail(self):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Federation, "run", fail)
+    ran = prune(tmp_path / "run", baselines="")
+
+    assert ran.status == 1
+    assert (tmp_path / "run" / "error.log").exists()
 
 
 def full_disk(*_: object, **__: object) -> None:

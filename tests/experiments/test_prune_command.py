@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from experiments import console
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.hidden_states import HiddenStates
 from fedprllm_secure.work import BlockRecord, WorkFolder
+from protocols import Step
 
 KEYS = {
     "schema",
@@ -127,6 +130,38 @@ def test_private_text_is_not_in_the_result(full, inputs):
     assert "windows_sha256" not in written
 
 
+def test_no_plain_digest_of_the_text_is_in_the_result(prune, inputs, tmp_path):
+    """Whoever guesses a client's text cannot check the guess against result.json."""
+    file = inputs.folder / "windows.safetensors"
+    ran = prune(tmp_path / "run", data=file, window_length=None, baselines="", save_votes=True)
+    ids = load_file(file)["windows"]
+    texts = [file.read_bytes()]
+    for dtype in (torch.int64, torch.int32, torch.int16):
+        for client in [ids, *ids.split(2), *ids]:
+            texts.append(client.to(dtype).numpy().tobytes())
+    digests = {hashlib.new(name, text).hexdigest() for name in ("sha256", "sha1", "md5") for text in texts}
+    found = set(re.findall(r"[0-9a-f]{32,}", ran.stdout))
+
+    assert found  # the model's
+    assert not found & digests
+
+
+def test_seconds_by_phase_are_of_all_blocks(prune, tmp_path, monkeypatch):
+    """What a phase took is added up over blocks, also where a block lacks the phase."""
+    original = WorkFolder.save_block
+
+    def save_block(self, index, record, *rest):
+        record.seconds = [{"calibrate": 2.0, "pruning": 16.0}, {"calibrate": 4.0, "pruning": 32.0, "select": 8.0}][
+            index
+        ]
+        original(self, index, record, *rest)
+
+    monkeypatch.setattr(WorkFolder, "save_block", save_block)
+    seconds = json.loads(prune(tmp_path / "run", baselines="").stdout)["seconds"]
+
+    assert (seconds["calibrate"], seconds["pruning"], seconds["select"]) == (6.0, 48.0, 8.0)
+
+
 def test_result_measures_seconds_bytes_and_memory(result):
     """Seconds by phase, bytes by protocol step and peak memory are positive numbers."""
     assert {"calibrate", "decide", "protocol", "select", "pruning", "total"} <= set(result["seconds"])
@@ -223,6 +258,40 @@ def test_saved_model_has_a_card_and_a_tokenizer(full, result):
     assert AutoTokenizer.from_pretrained(full[0] / "model")("votes")["input_ids"]
 
 
+def test_card_states_the_perplexity_and_no_private_place(full, result, inputs):
+    """A published card says what was measured, and not where anyone's text lies."""
+    card = (full[0] / "model" / "README.md").read_text()
+
+    assert f"Perplexity on the evaluation text: {result['perplexity']['federated']['perplexity']:.3f}." in card
+    for text in (inputs.text, inputs.public_text, inputs.eval_text, full[0]):
+        assert str(text) not in card
+        assert text.name not in card or text == full[0]
+    assert "--data" not in card
+
+
+def test_saved_model_of_an_interrupted_run_is_replaced(prune, full, tmp_path, monkeypatch):
+    """A run stopped between its model and its result saves the model anew."""
+
+    def stopped(file, value):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    asked = {"save_model": True, "save_votes": True, "save_transcript": True}
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.prune_command.write_json", stopped)
+        assert prune(out, **asked).status == 130
+    assert (out / "model" / "model.safetensors").exists()
+    (out / "model" / "model.safetensors").write_bytes(b"old")
+    (out / "model" / "stale.txt").write_text("old")
+
+    ran = prune(out, **asked)
+    assert ran.status == 0, ran.stderr
+    names = {path.name for path in (full[0] / "model").iterdir()}
+    assert {path.name for path in (out / "model").iterdir()} == names
+    for name in names - {"README.md"}:
+        assert (out / "model" / name).read_bytes() == (full[0] / "model" / name).read_bytes()
+
+
 def test_scaled_model_reproduces_its_perplexity(prune, inputs, tmp_path):
     """With --scale the saved model is the scaled one, and the result names it."""
     out = tmp_path / "run"
@@ -265,12 +334,13 @@ def test_json_is_the_result(full, result):
 
 
 def test_terminal_shows_every_variant(full, prune):
-    """Without --json a table names every variant, the traffic and the folder."""
+    """Without --json tables name every variant, every step of the protocol, and the folder."""
     shown = prune(full[0], save_model=True, save_votes=True, save_transcript=True, json=None).stdout
 
     for name in ("dense", "central", "federated", "local-only", "public-only", "magnitude"):
         assert name in shown
-    assert "traffic" in shown
+    for step in Step:
+        assert step.name.lower() in shown
     assert "already done" in shown
 
 

@@ -82,10 +82,17 @@ class Oracle:
         """Remove the most-voted weights of every group; among equals by the tie order, then by position."""
         selected = {}
         for name, total in totals.items():
-            tie_keys = [key.flatten().tolist() for key in tie_order(ties, self.weights[name], seed=seed, name=name)]
+            tie_keys = [key.flatten().tolist() for key in tie_keys_of(ties, self.weights[name], seed, name)]
             keys = list(zip((-total).flatten().tolist(), *tie_keys, strict=True))
             selected[name] = remove_lowest(keys, total.shape, sparsity, group)
         return selected
+
+
+def tie_keys_of(ties: str, weight: Tensor, seed: int, name: str) -> list[Tensor]:
+    """Order equal totals by |W| in full precision, by position alone, or at random."""
+    if ties == "magnitude":
+        return [weight.abs()]
+    return [] if ties == "position" else tie_order("random", weight, seed=seed, name=name)
 
 
 def block_linears(model: PreTrainedModel) -> list[dict[str, nn.Linear]]:
@@ -122,7 +129,7 @@ def hooked(block: dict[str, nn.Linear], energies: dict[str, Tensor]) -> Iterator
         for name, module in block.items():
 
             def add(_: nn.Module, args: tuple[Tensor, ...], energy: Tensor = energies[name]) -> None:
-                energy += args[0].reshape(-1, args[0].shape[-1]).square().sum(0)
+                energy += args[0].to(energy.dtype).reshape(-1, args[0].shape[-1]).square().sum(0)
 
             stack.callback(module.register_forward_pre_hook(add).remove)
         yield
@@ -167,3 +174,13 @@ def remove(block: dict[str, nn.Linear], masks: Masks) -> None:
     with torch.no_grad():
         for name, module in block.items():
             module.weight[masks[name]] = 0.0
+
+
+def distance_to_cutoff(saliency: Tensor, prune_mask: Tensor, group: str) -> Tensor:
+    """Give each entry's distance from the highest saliency removed in its group, relative to that."""
+    distance = torch.empty(saliency.numel(), dtype=torch.float64)
+    for members in group_members(saliency.shape, group):
+        values = saliency.flatten()[members]
+        cutoff = values[prune_mask.flatten()[members]].max()
+        distance[members] = (values - cutoff).abs() / cutoff
+    return distance.view(saliency.shape)

@@ -14,7 +14,7 @@ from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import Baselines, local_variant
 from fedprllm_secure.variants import scaled
 from tests.fedprllm_secure.conftest import Checkpoints
-from tests.fedprllm_secure.oracle import LocalRound, Oracle, count_votes, group_members
+from tests.fedprllm_secure.oracle import LocalRound, Oracle, count_votes, distance_to_cutoff
 from tests.fedprllm_secure.tiny_models import (
     CPU,
     assert_same,
@@ -177,16 +177,6 @@ def test_float32_differs_only_at_the_cutoff(case: Case, tmp_path: Path, propagat
             differing += int((found != mask).sum())
             entries += mask.numel()
     print(f"{case.folder.name}, {propagate}, {local_group}: {differing} of {entries} entries differ in float32")
-
-
-def distance_to_cutoff(saliency: Tensor, prune_mask: Tensor, group: str) -> Tensor:
-    """Give each entry's distance from the highest saliency removed in its group, relative to that."""
-    distance = torch.empty(saliency.numel(), dtype=torch.float64)
-    for members in group_members(saliency.shape, group):
-        values = saliency.flatten()[members]
-        cutoff = values[prune_mask.flatten()[members]].max()
-        distance[members] = (values - cutoff).abs() / cutoff
-    return distance.view(saliency.shape)
 
 
 def test_mixtral_experts_are_pruned_by_their_own_tokens(checkpoint: Checkpoints, tmp_path: Path) -> None:

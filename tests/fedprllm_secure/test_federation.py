@@ -255,6 +255,34 @@ def test_public_windows_of_another_length_are_refused(model: StreamedModel, tmp_
         Federation(model, WINDOWS, make_method(), WorkFolder(tmp_path), baselines=baselines)
 
 
+@pytest.mark.parametrize("whose", ["the clients' windows", "the public windows"])
+def test_tokens_that_the_model_lacks_are_refused(model: StreamedModel, tmp_path: Path, whose: str) -> None:
+    """The message says whose windows hold them, and no session is opened."""
+    unknown = random_windows(3, 3, 12, seed=3)
+    unknown.ids[4, 7] = 97
+    lowest = int(unknown.ids.min())
+    is_public = whose == "the public windows"
+    baselines = Baselines(public=unknown.ids if is_public else None)
+    with pytest.raises(InputError, match=f"{whose} hold token ids from {lowest} to 97, the model knows 0 to 96"):
+        run_federation(model, WINDOWS if is_public else unknown, make_method(), tmp_path, baselines=baselines)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stranger", [-1, 3, 7])
+def test_a_stranger_cannot_prune_alone(model: StreamedModel, tmp_path: Path, stranger: int) -> None:
+    """Clients are numbered from 0, and the message names the one that is none."""
+    baselines = Baselines(local_only=(1, stranger))
+    with pytest.raises(InputError, match=f"local_only={stranger} must be one of the 3 clients, from 0"):
+        Federation(model, WINDOWS, make_method(), WorkFolder(tmp_path), baselines=baselines)
+
+
+def test_public_windows_that_are_none_are_refused(model: StreamedModel, tmp_path: Path) -> None:
+    """Nothing could be calibrated on no window."""
+    baselines = Baselines(public=WINDOWS.ids[:0])
+    with pytest.raises(InputError, match="public windows must be at least one; give None for no public baseline"):
+        Federation(model, WINDOWS, make_method(), WorkFolder(tmp_path), baselines=baselines)
+
+
 def test_a_pattern_that_fits_no_matrix_is_refused_before_any_session(model: StreamedModel, tmp_path: Path) -> None:
     """32 inputs are no multiple of 5."""
     with pytest.raises(InputError, match=r"5 does not divide the 32 inputs of model\.layers\.0\.self_attn\.q_proj"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,17 @@ def test_the_temporary_file_is_closed_with_the_object() -> None:
     assert file is not None
     del states
     assert file.closed
+
+
+def test_what_does_not_fit_lies_in_the_folder_named(tmp_path: Path) -> None:
+    """The temporary file is made there, and nowhere else if the folder is gone."""
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        HiddenStates(5, SHAPE, torch.float32, memory_limit_bytes=0, folder=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("resident", "reserved"), [(0, 5 * 24), (2, 3 * 24), (4, 24)])
+def test_room_for_all_rows_on_disk_is_set_aside_at_once(tmp_path: Path, resident: int, reserved: int) -> None:
+    """Before anything is written the file has the size that it will need."""
+    states = HiddenStates(5, SHAPE, torch.float32, memory_limit_bytes=resident * 24, folder=tmp_path)
+    assert states._file is not None
+    assert os.fstat(states._file.fileno()).st_size == reserved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from fedprllm_secure import StreamedModel, Windows, federation
 from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
-from protocols import Roster, SessionPlan, generate_signing_key
+from protocols import Roster, SessionPlan, Simulation, generate_signing_key
 from tests.fedprllm_secure.conftest import Checkpoints
 from tests.fedprllm_secure.tiny_models import CPU, make_method, random_windows, run_federation
 
@@ -95,21 +95,32 @@ def test_what_was_announced_shows(folder: Path) -> None:
 @pytest.fixture
 def bound(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bytes]]:
     """Run a federation with the same keys each time; give the digest that each of its sessions bound."""
-    keys = [generate_signing_key() for _ in range(3)]
+    fixed = [generate_signing_key() for _ in range(3)]
 
-    def run(folder: Path, windows: Windows, work: Path, propagate: str, *, stop_at: int | None = None) -> list[bytes]:
+    def run(
+        folder: Path,
+        windows: Windows,
+        work: Path,
+        propagate: str,
+        *,
+        stop_at: int | None = None,
+        keys: Sequence[Any] = fixed,
+        dtype: torch.dtype | None = None,
+        **changes: Any,
+    ) -> list[bytes]:
         drawn, digests = iter(keys), []
 
-        def plan(**fields: Any) -> SessionPlan:
+        def opened(protocol: Any, plan: SessionPlan, *rest: Any, **options: Any) -> Simulation:
             if len(digests) == stop_at:
                 raise KeyboardInterrupt
-            digests.append(fields["manifest_hash"])
-            return SessionPlan(**fields)
+            digests.append(plan.manifest_hash)
+            return Simulation(protocol, plan, *rest, **options)
 
         monkeypatch.setattr(federation, "generate_signing_key", lambda: next(drawn))
-        monkeypatch.setattr(federation, "SessionPlan", plan)
+        monkeypatch.setattr(federation, "Simulation", opened)
+        method = make_method(**({"sparsity": "0.5", "propagate": propagate} | changes))
         with contextlib.suppress(KeyboardInterrupt):
-            run_federation(StreamedModel(folder, device=CPU), windows, make_method("0.5", propagate=propagate), work)
+            run_federation(StreamedModel(folder, device=CPU, dtype=dtype), windows, method, work)
         return digests
 
     return run
@@ -125,6 +136,43 @@ def test_sessions_bind_the_results_that_clients_were_told(bound, folder, tmp_pat
     assert first[0] == second[0]
     assert (first[1] != second[1]) is is_told
     assert len(set(first)) == 3
+
+
+def test_a_session_binds_the_run_it_belongs_to(bound, folder, checkpoint, tmp_path) -> None:
+    """Runs of another model, dtype, method, windows' length or roster open their first session with another digest."""
+    windows, other_keys = random_windows(3, 2, 12), [generate_signing_key() for _ in range(4)]
+    runs = [
+        {},
+        {"folder": checkpoint("mistral", torch.float32)},
+        {"dtype": torch.float64},
+        {"windows": random_windows(3, 2, 13)},
+        {"keys": other_keys[:3]},
+        {"keys": [*other_keys[:2], other_keys[3]]},
+        {"sparsity": "0.4"},
+        {"pruner": "magnitude"},
+        {"group": "row"},
+        {"ties": "random"},
+        {"ties": "random", "seed": 1},
+    ]
+    asked = {"folder": folder, "windows": windows, "propagate": "local", "stop_at": 1}
+    first = [bound(**(asked | {"work": tmp_path / str(n)} | changed)) for n, changed in enumerate(runs)]
+
+    assert [len(digests) for digests in first] == [1] * len(runs)
+    assert len({digests[0] for digests in first}) == len(runs)
+    assert bound(**(asked | {"work": tmp_path / "again"})) == first[0]
+
+
+def test_a_session_binds_its_block_and_its_number(bound, folder, tmp_path) -> None:
+    """The same number serves another block, or the same block takes another number, under another digest."""
+    windows = random_windows(3, 2, 12)
+    whole = bound(folder, windows, tmp_path / "whole", "local")
+    bound(folder, windows, tmp_path / "parts", "local", stop_at=0)
+    late = bound(folder, windows, tmp_path / "parts", "local", stop_at=2)
+
+    assert len(whole) == 3
+    assert len(late) == 2
+    # Numbers 0, 1, 2 of blocks 0, 1, 2 against numbers 1, 2 of blocks 0, 1.
+    assert len({*whole, *late}) == 5
 
 
 def test_a_resumed_run_binds_the_same(bound, folder, tmp_path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fedprllm_secure import Baselines, InputError, StreamedModel, Windows, prune
 from fedprllm_secure.work import OtherRun, WorkFolder
 from tests.fedprllm_secure.conftest import Checkpoints
-from tests.fedprllm_secure.tiny_models import CPU, make_method, random_windows, reference_model
+from tests.fedprllm_secure.tiny_models import CPU, make_method, matrices_of, random_windows, reference_model
 
 WINDOWS = random_windows(3, 2, 12, seed=3)
 
@@ -33,6 +34,24 @@ def test_a_saved_model_gives_the_measured_perplexity(model: StreamedModel, tmp_p
         losses = [loaded(input_ids=ids[None], labels=ids[None]).loss.item() for ids in WINDOWS.ids]
 
     assert measured.nats / measured.tokens == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_a_model_is_saved_scaled_only_if_asked_for(model: StreamedModel, tmp_path: Path) -> None:
+    """Scaled weights are multiplied by the share of clients that kept them, plain ones are the checkpoint's."""
+    pruned = prune(model, WINDOWS, make_method("0.5"), folder=tmp_path / "run")
+    for name, scale in (("plain", False), ("scaled", True)):
+        pruned.save(tmp_path / name, scale=scale)
+    original, plain, scaled = (
+        load_file(folder / "model.safetensors")
+        for folder in (model.checkpoint.folder, tmp_path / "plain", tmp_path / "scaled")
+    )
+    for index, matrix in matrices_of(model):
+        weight = original[matrix.tensor_name].masked_fill(pruned.work.prune_mask(index, matrix), 0)
+        kept = (3 - pruned.work.totals(index, matrix)) / 3
+
+        assert torch.equal(plain[matrix.tensor_name], weight)
+        torch.testing.assert_close(scaled[matrix.tensor_name], weight * kept, rtol=1e-6, atol=0)
+        assert not torch.equal(plain[matrix.tensor_name], scaled[matrix.tensor_name])
 
 
 def other_windows() -> Windows:
@@ -60,6 +79,14 @@ def test_a_folder_of_another_run_is_refused(model, tmp_path, windows, method, op
         prune(model, windows, method, folder=tmp_path, **options)
 
     assert sorted(file.read_bytes() for file in tmp_path.iterdir()) == before
+
+
+def test_the_same_windows_dealt_otherwise_are_refused(model: StreamedModel, tmp_path: Path) -> None:
+    """Three clients of two windows are not two clients of three, though the text is the same."""
+    prune(model, WINDOWS, make_method("0.5"), folder=tmp_path)
+    dealt = Windows(WINDOWS.ids, num_clients=2, per_client=3, length=12)
+    with pytest.raises(OtherRun, match="holds a run with clients=3, not 2; name another folder"):
+        prune(model, dealt, make_method("0.5"), folder=tmp_path)
 
 
 def test_another_model_is_refused(model: StreamedModel, checkpoint: Checkpoints, tmp_path: Path) -> None:

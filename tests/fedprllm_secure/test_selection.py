@@ -100,6 +100,35 @@ def test_magnitude_ties_put_the_smallest_weight_first() -> None:
     assert key.tolist() == [[3.0, 1.0], [0.5, 0.25]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_magnitude_ties_see_every_bit_of_the_weight(dtype: torch.dtype) -> None:
+    """Weights that are one number in half precision, or none there at all, still have an order."""
+    close = 1 + torch.finfo(dtype).eps
+    weight = torch.tensor([[close, 1.0, -1e-30, 1e-31], [-3e30, 2e30, -1.0, -close]], dtype=dtype)
+    order = tie_order("magnitude", weight, seed=0, name="q")
+    equal_votes = torch.ones(2, 4, dtype=torch.int32)
+
+    assert select([-equal_votes, *order], Sparsity.parse("0.25"), "row").tolist() == [
+        [False, False, False, True],
+        [False, False, True, False],
+    ]
+    assert select([-equal_votes, *order], Sparsity.parse("0.75"), "row").tolist() == [
+        [False, True, True, True],
+        [False, True, True, True],
+    ]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_bfloat16_keys_select_as_wider_ones(group: str) -> None:
+    """Numpy knows no bfloat16; keys of that dtype, first or later, mark what the same numbers in float64 mark."""
+    generator = torch.Generator().manual_seed(1)
+    keys = [torch.randint(-3, 4, (8, 12), generator=generator) for _ in range(2)]
+    half, wide = [key.bfloat16() for key in keys], [key.double() for key in keys]
+    for sparsity in ("0.25", "0.5", "2:4"):
+        expected = sorted_selection(wide, sparsity, "row" if ":" in sparsity else group)
+        assert torch.equal(select(half, Sparsity.parse(sparsity), group), expected)
+
+
 def test_position_ties_need_no_key() -> None:
     """Position is what comes last in every case."""
     assert tie_order("position", torch.ones(2, 2), seed=0, name="q") == []

@@ -79,7 +79,17 @@ def test_what_fits_is_let_through(text: str, shape: tuple[int, int]) -> None:
     Sparsity.parse(text).check_fits("q", shape)
 
 
-@pytest.mark.parametrize("text", ["0.5", "0.29", "2:4"])
+@pytest.mark.parametrize(
+    "text", ["0.5", "0.29", "2:4", "0.123456789012345678", "0.000001", "0.0000000000000001", "0.999999999999"]
+)
 def test_written_as_read(text: str) -> None:
     """Str gives back the text."""
     assert str(Sparsity.parse(text)) == text
+
+
+@given(st.integers(1, 10**20 - 1))
+def test_every_decimal_is_written_as_the_same_number(digits: int) -> None:
+    """What is written can be read again, to the last of twenty places, and holds no exponent."""
+    sparsity = Sparsity(Fraction(digits, 10**20))
+    assert Sparsity.parse(str(sparsity)) == sparsity
+    assert str(sparsity) == f"0.{digits:020d}".rstrip("0")
