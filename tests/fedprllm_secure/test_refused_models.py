@@ -150,15 +150,21 @@ def test_arguments_that_depend_on_tokens_are_refused(
         model.embed(torch.full((2, 8), high))
 
 
-def test_a_fused_expert_of_another_shape_is_refused(checkpoint: Checkpoints, tmp_path: Path) -> None:
-    """A checkpoint whose experts cannot be put together says that they do not fit its configuration."""
+@pytest.mark.parametrize("is_missing", [False, True], ids=["another shape", "missing"])
+def test_a_broken_fused_expert_is_refused(checkpoint: Checkpoints, tmp_path: Path, is_missing: bool) -> None:
+    """A checkpoint whose experts cannot be put together says so, when it is read and when its matrices are listed."""
     source = checkpoint("mixtral")
     (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
     weights = load_file(source / "model.safetensors")
     name = "model.layers.0.block_sparse_moe.experts.1.w1.weight"
-    weights[name] = weights[name][:-3].clone()
+    if is_missing:
+        del weights[name]
+    else:
+        weights[name] = weights[name][:-3].clone()
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     model = StreamedModel(tmp_path, device=CPU)
     with pytest.raises(InputError, match=r"does not have the shape that config\.json asks for"), model.block(0):
         pass
+    with pytest.raises(InputError, match=r"experts\.0\.w1\.weight and \d+ more\) do not fit together"):
+        prunable_matrices(model, 0)
     prunable_matrices(model, 1)
