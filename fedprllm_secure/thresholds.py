@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 from typing import Literal, get_args
 
 from fedprllm_secure.errors import InputError
@@ -12,7 +14,7 @@ from protocols import Claim, smallest_graph
 GraphRule = Literal["complete", "sparse"]
 GRAPHS: tuple[GraphRule, ...] = get_args(GraphRule)
 # Shares of a large roster that a sparse graph is sized for where nothing else is said.
-DEFAULT_CORRUPT, DEFAULT_DROPPED = 0.05, 0.05
+DEFAULT_CORRUPT, DEFAULT_DROPPED = Fraction(1, 20), Fraction(1, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +89,10 @@ class Thresholds:
             )
         if protocol != "additive":
             raise InputError(f"--graph sparse goes with --protocol additive, not {protocol}")
-        colluders = int(DEFAULT_CORRUPT * num_clients) if assumed_colluders is None else assumed_colluders
-        survivors = num_clients - int(DEFAULT_DROPPED * num_clients) if minimum_survivors is None else minimum_survivors
+        colluders = ceil(DEFAULT_CORRUPT * num_clients) if assumed_colluders is None else assumed_colluders
+        survivors = (
+            num_clients - ceil(DEFAULT_DROPPED * num_clients) if minimum_survivors is None else minimum_survivors
+        )
         degree, threshold = neighbours, recovery_threshold
         if degree is None or threshold is None:
             try:

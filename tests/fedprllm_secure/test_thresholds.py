@@ -94,4 +94,4 @@ def test_neighbours_without_a_sparse_graph_are_refused() -> None:
 def test_too_few_clients_for_a_sparse_graph_are_refused() -> None:
     """Eight clients take the complete graph."""
     with pytest.raises(InputError, match=r"--graph sparse with 8 clients: .* use the complete graph"):
-        Thresholds.choose("additive", 8, graph="sparse", minimum_survivors=6)
+        Thresholds.choose("additive", 8, graph="sparse")
