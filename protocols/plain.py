@@ -29,7 +29,7 @@ from protocols.packing import Integers, Layout, PackedVector, accumulate, check_
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step, VectorSpec
 from protocols.steps import StepOrder
-from protocols.submission import Piece, SubmissionBuffers, chunk_bytes, chunks, closing_body, write_submission
+from protocols.submission import Piece, SubmissionBuffers, chunks, write_submission
 from protocols.wire import ClientPen, Frame, Message, open_from_server, server_message
 
 NAME = "plain"
@@ -207,21 +207,9 @@ class PlainServer:
 
     def receive_submission(self, data: bytes) -> None:
         """Take a chunk of packed words, or the closing message with which the vectors count."""
-        message = self._attendance.open(Step.SUBMIT, data, parts=self._buffers.parts)
-        chunk = self._buffers.chunk(message.part)
-        if chunk is not None:
-            self._check_words(message, chunk)
-            self._buffers.write(message.sender, chunk, message.body)
-        elif message.body != closing_body(self._attendance.digests(Step.SUBMIT, message.sender)):
-            raise message.frame.refusal("the closing message is not over the chunks received", client=message.sender)
-        else:
-            self._add(message.sender)
-        self._attendance.keep(message, parts=self._buffers.parts)
+        self._buffers.receive(self._attendance, data, check=self._check_words, add=self._add)
 
     def _check_words(self, message: Message, chunk: Sequence[Piece]) -> None:
-        if len(message.body) != chunk_bytes(chunk):
-            reason = f"a chunk of {len(message.body)} bytes must have {chunk_bytes(chunk)}"
-            raise message.frame.refusal(reason, client=message.sender)
         words, offset = np.frombuffer(message.body, "<u8"), 0
         for piece in chunk:
             spec, layout = self._plan.vectors[piece.vector], self._layouts[piece.vector]
@@ -234,8 +222,8 @@ class PlainServer:
                 raise message.frame.refusal(reason, client=message.sender) from None
             offset += last - first
 
-    def _add(self, client: int) -> None:
-        vectors = zip(self._totals, self._buffers.take(client), self._layouts, strict=True)
+    def _add(self, message: Message) -> None:
+        vectors = zip(self._totals, self._buffers.take(message.sender), self._layouts, strict=True)
         for totals, content, layout in vectors:
             accumulate(totals, content.view("<u8"), layout)
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.wire import ClientPen, Frame
+from protocols.attendance import Attendance
+from protocols.session import Step
+from protocols.wire import ClientPen, Frame, Message
 
 CHUNK_BYTES = 2**20
 
@@ -105,6 +107,41 @@ class SubmissionBuffers:
     def chunk(self, part: int) -> tuple[Piece, ...] | None:
         """Return what a part carries, or None for the closing message."""
         return self._chunks[part] if part < len(self._chunks) else None
+
+    def receive(
+        self,
+        attendance: Attendance,
+        data: bytes,
+        *,
+        check: Callable[[Message, Sequence[Piece]], None] | None = None,
+        add: Callable[[Message], None],
+    ) -> None:
+        """Take one message of a submission at the server: a chunk, or the closing message with which all of it counts.
+
+        Args:
+            attendance: The book of who has done which step.
+            data: Received bytes.
+            check: Refuses a chunk of the right length for what it says; not needed if any bytes will do.
+            add: Adds the sender's vectors, which `take` hands over; may refuse them before it changes anything.
+
+        Raises:
+            InvalidMessage: As `Attendance.open`, for a chunk of another length, for a closing message that is not over
+                the chunks received, or from `check` or `add`; nothing has changed then.
+        """
+        message = attendance.open(Step.SUBMIT, data, parts=self.parts)
+        chunk = self.chunk(message.part)
+        if chunk is not None:
+            if len(message.body) != chunk_bytes(chunk):
+                reason = f"a chunk of {len(message.body)} bytes must have {chunk_bytes(chunk)}"
+                raise message.frame.refusal(reason, client=message.sender)
+            if check is not None:
+                check(message, chunk)
+            self.write(message.sender, chunk, message.body)
+        elif message.body != closing_body(attendance.digests(Step.SUBMIT, message.sender)):
+            raise message.frame.refusal("the closing message is not over the chunks received", client=message.sender)
+        else:
+            add(message)
+        attendance.keep(message, parts=self.parts)
 
     def write(self, client: int, chunk: Sequence[Piece], body: bytes) -> None:
         """Store a chunk, whose length the caller has checked."""

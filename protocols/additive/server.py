@@ -27,8 +27,8 @@ from protocols.merkle import MerkleTree
 from protocols.packing import Layout, Words, accumulate
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step
-from protocols.submission import SubmissionBuffers, chunk_bytes, closing_body
-from protocols.wire import Frame, server_message
+from protocols.submission import SubmissionBuffers
+from protocols.wire import Frame, Message, server_message
 
 
 class AdditiveServer:
@@ -117,19 +117,11 @@ class AdditiveServer:
 
     def receive_submission(self, data: bytes) -> None:
         """Take a chunk of masked words, or the closing message with which the vectors count."""
-        message = self._attendance.open(Step.SUBMIT, data, parts=self._buffers.parts)
-        chunk = self._buffers.chunk(message.part)
-        if chunk is not None:
-            if len(message.body) != chunk_bytes(chunk):
-                reason = f"a chunk of {len(message.body)} bytes must have {chunk_bytes(chunk)}"
-                raise message.frame.refusal(reason, client=message.sender)
-            self._buffers.write(message.sender, chunk, message.body)
-        elif message.body != closing_body(self._attendance.digests(Step.SUBMIT, message.sender)):
-            raise message.frame.refusal("the closing message is not over the chunks received", client=message.sender)
-        else:
-            for words, content in zip(self._sums, self._buffers.take(message.sender), strict=True):
-                np.add(words, content.view("<u8"), out=words)
-        self._attendance.keep(message, parts=self._buffers.parts)
+        self._buffers.receive(self._attendance, data, add=self._add)
+
+    def _add(self, message: Message) -> None:
+        for words, content in zip(self._sums, self._buffers.take(message.sender), strict=True):
+            np.add(words, content.view("<u8"), out=words)
 
     def survivor_list(self, recipient: int) -> bytes:
         """Return the bitmap of the survivors; closes submit."""

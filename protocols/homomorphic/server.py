@@ -23,7 +23,7 @@ from protocols.homomorphic.totals import decode_totals, sum_digest
 from protocols.packing import Integers
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step
-from protocols.submission import SubmissionBuffers, chunk_bytes, closing_body
+from protocols.submission import SubmissionBuffers
 from protocols.wire import Frame, Message, server_message
 
 
@@ -91,17 +91,7 @@ class HomomorphicServer:
 
     def receive_submission(self, data: bytes) -> None:
         """Take a chunk of ciphertexts, or the closing message with which they are added."""
-        message = self._attendance.open(Step.SUBMIT, data, parts=self._buffers.parts)
-        chunk = self._buffers.chunk(message.part)
-        if chunk is not None:
-            _require_length(message, "a chunk", chunk_bytes(chunk))
-            self._buffers.write(message.sender, chunk, message.body)
-        elif message.body != closing_body(self._attendance.digests(Step.SUBMIT, message.sender)):
-            raise message.frame.refusal("the closing message is not over the chunks received", client=message.sender)
-        else:
-            self._check_ciphertexts(message)
-            self._add(message.sender)
-        self._attendance.keep(message, parts=self._buffers.parts)
+        self._buffers.receive(self._attendance, data, add=self._add)
 
     def _check_ciphertexts(self, message: Message) -> None:
         """Refuse a submission before any of it is added."""
@@ -117,8 +107,9 @@ class HomomorphicServer:
         size = self._parameters.ring.upload_bytes
         return (content[start : start + size].tobytes() for start in range(0, len(content), size))
 
-    def _add(self, client: int) -> None:
-        contents = self._buffers.take(client)
+    def _add(self, message: Message) -> None:
+        self._check_ciphertexts(message)
+        contents = self._buffers.take(message.sender)
         if not self._sums:
             self._sums = [[self._adder.load(ciphertext) for ciphertext in self._split(content)] for content in contents]
             return
