@@ -98,7 +98,6 @@ def _perplexity(
     if evaluation is None:
         return {}
     ids, covered = evaluation
-    named = {FEDERATED: "scaled" if flags.scale else "federated"}
     values: dict[str, Any] = {
         "context_tokens": ids.shape[1],
         "windows": len(ids),
@@ -114,7 +113,7 @@ def _perplexity(
     if alone:
         mean, spread = mean_and_spread(alone)
         values["local"] = {"perplexity": mean, "standard_deviation": spread, "clients": alone}
-    values["result"] = named[FEDERATED]
+    values["result"] = SCALED if flags.scale else FEDERATED
     return values
 
 

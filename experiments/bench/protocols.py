@@ -3,8 +3,8 @@
 20 million votes a client. Our protocols run whole sessions through their roles, every byte signed and checked, all
 clients submitting; seconds are those of one client's submission and of the server's work per client. Flower's SecAgg+
 masks with its own functions from the installed package (`pip install flwr`); TenSEAL encrypts with its tutorial's CKKS
-parameters, on fewer votes, as the table says: its cost is linear in them. The limits: no sum of n
-votes goes below log2(n + 1) bits, and no mask is made faster than AES-128-CTR and an addition run on this machine.
+parameters, on fewer votes, as the table says: its cost is linear in them. The limits: no sum of n votes goes below
+log2(n + 1) bits, and no mask is made faster than AES-128-CTR and an addition run on this machine.
 """
 
 from __future__ import annotations
