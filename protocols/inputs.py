@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from protocols.packing import Integers, Layout, PackedVector, Words, check_entries, pack
-from protocols.session import SessionPlan, VectorSpec
+from protocols.packing import Integers, Layout, PackedVector, Words, check_entries, pack_unchecked
+from protocols.session import LARGEST_INT64, SessionPlan, VectorSpec
 
 
 def checked_vectors(
@@ -37,8 +37,10 @@ def _check_vector(vector: Integers | PackedVector, spec: VectorSpec, layout: Lay
             raise ValueError(f"{spec.name!r}: layout={vector.layout} must be {layout}")
         length = vector.length
     else:
+        largest = LARGEST_INT64 if spec.headroom else spec.bound
+        lowest = -largest if spec.signed else 0
         try:
-            check_entries(vector, spec.bound)
+            check_entries(vector, largest, lowest)
         except ValueError as error:
             raise ValueError(f"{spec.name!r}: {error}") from None
         length = len(vector)
@@ -46,8 +48,17 @@ def _check_vector(vector: Integers | PackedVector, spec: VectorSpec, layout: Lay
         raise ValueError(f"{spec.name!r}: length={length} must be {spec.length}")
 
 
+def layout_for(spec: VectorSpec, summands: int) -> Layout:
+    """Return the densest layout in 64-bit words for a sum of so many clients' vectors, and its noise.
+
+    Raises:
+        ValueError: As `Layout.for_sum`.
+    """
+    return Layout.for_sum(summands, spec.bound, signed=spec.signed, headroom=spec.headroom)
+
+
 def packed_words(vector: Integers | PackedVector, layout: Layout, first: int, last: int) -> Words:
     """Return the words [first, last) of a checked vector, packing only those."""
     if isinstance(vector, PackedVector):
         return vector.words[first:last]
-    return pack(vector[first * layout.lanes : last * layout.lanes], layout)
+    return pack_unchecked(vector[first * layout.lanes : last * layout.lanes], layout)

@@ -5,7 +5,16 @@ Entry i of a vector is digit i % lanes, in base `radix`, of word i // lanes:
     word = sum(entry[i] * radix**i for i in range(lanes)),   radix = summands * bound + 1
 
 so adding words adds entries, and no sum of `summands` vectors carries into the next lane. Votes (bound 1) take 64 lanes
-for one summand, 20 for eight and 10 for sixty-four. Pure integer arithmetic; knows neither clients nor protocols.
+for one summand, 20 for eight and 10 for sixty-four.
+
+Signed entries are packed by the same formula modulo 2**64. Where a sum may lie in [-reach, reach], the radix is 2 *
+reach + 1, and whoever splits a sum adds `offset` = reach to every lane first, in one addition a word:
+
+    digit i of word + shift  =  entry[i] + offset,   shift = offset * (radix**lanes - 1) / (radix - 1)
+
+A sum of noise can, rarely, reach past any bound; then a lane moves its neighbour by one, and the top lane takes the
+word out of its range, which is refused unless it wraps back into it. How rarely is for the maker of the noise to say.
+Pure integer arithmetic; knows neither clients nor protocols.
 """
 
 from __future__ import annotations
@@ -30,16 +39,18 @@ class Layout:
     Attributes:
         radix: Base of the digits, in [2, 2**64).
         lanes: Digits a word; radix**lanes is at most 2**64.
+        offset: What is added to an entry to make it a digit: 0, or, for signed entries, (radix - 1) / 2.
     """
 
     radix: int
     lanes: int
+    offset: int = 0
 
     def __post_init__(self) -> None:
         """Check that every word fits 64 bits.
 
         Raises:
-            ValueError: If radix or lanes is out of range or a word could overflow.
+            ValueError: If radix, lanes or offset is out of range or a word could overflow.
         """
         if not 2 <= self.radix < WORD_CAPACITY:
             raise ValueError(f"radix={self.radix} must be in [2, 2**64)")
@@ -47,32 +58,45 @@ class Layout:
             raise ValueError(f"lanes={self.lanes} must be at least 1")
         if self.radix**self.lanes > WORD_CAPACITY:
             raise ValueError(f"lanes={self.lanes} of radix={self.radix} must fit a word of 64 bits")
+        if self.offset and 2 * self.offset + 1 != self.radix:
+            raise ValueError(f"offset={self.offset} must be 0 or half of radix={self.radix} less one")
 
     @classmethod
-    def for_sum(cls, summands: int, bound: int, capacity: int = WORD_CAPACITY) -> Layout:
+    def for_sum(
+        cls, summands: int, bound: int, capacity: int = WORD_CAPACITY, *, signed: bool = False, headroom: int = 0
+    ) -> Layout:
         """Return the densest layout in which a sum of vectors cannot overflow a lane.
 
         Args:
             summands: Largest number of vectors that are added.
             bound: Largest entry of one vector.
             capacity: Number of distinct words the protocol can carry.
+            signed: Whether entries reach down to -bound.
+            headroom: How far, with signed entries, noise may take a sum past summands * bound.
 
         Raises:
-            ValueError: If an argument is below 1 or a single lane does not fit the capacity.
+            ValueError: If an argument is out of range or a single lane does not fit the capacity.
         """
         if summands < 1:
             raise ValueError(f"summands={summands} must be at least 1")
         if bound < 1:
             raise ValueError(f"bound={bound} must be at least 1")
-        radix = summands * bound + 1
-        if radix > capacity:
-            raise ValueError(
-                f"bound={bound} must be at most {(capacity - 1) // summands} for {summands} summands a word"
-            )
+        if headroom < 0 or (headroom and not signed):
+            raise ValueError(f"headroom={headroom} must be at least 0, and 0 for entries without sign")
+        reach = summands * bound + headroom
+        radix = 2 * reach + 1 if signed else reach + 1
+        if radix > min(capacity, WORD_CAPACITY - 1):
+            room = (capacity - 1) // 2 - headroom if signed else capacity - 1
+            raise ValueError(f"bound={bound} must be at most {max(0, room // summands)} for {summands} summands a word")
         lanes = 1
         while radix ** (lanes + 1) <= capacity:
             lanes += 1
-        return cls(radix, lanes)
+        return cls(radix, lanes, reach if signed else 0)
+
+    def shift(self, lanes: int | None = None) -> int:
+        """Return the word whose first `lanes` digits (all, if not given) are `offset` and whose others are 0."""
+        count = self.lanes if lanes is None else lanes
+        return self.offset * ((self.radix**count - 1) // (self.radix - 1))
 
     def words(self, length: int) -> int:
         """Return the number of words that hold `length` entries."""
@@ -105,8 +129,8 @@ class PackedVector:
         check_words(self.words, self.layout, self.length)
 
 
-def check_entries(values: Integers, bound: int) -> None:
-    """Refuse anything but a vector of integers in [0, bound].
+def check_entries(values: Integers, bound: int, lowest: int = 0) -> None:
+    """Refuse anything but a vector of integers in [lowest, bound].
 
     Raises:
         ValueError: If the array has another shape than (length,), another dtype than integer or bool, or an entry out
@@ -118,15 +142,16 @@ def check_entries(values: Integers, bound: int) -> None:
         raise ValueError(f"values with dtype {values.dtype} must be integers or bool")
     if values.dtype.kind == "b" or values.size == 0:
         return
-    if int(values.max()) > bound or (values.dtype.kind == "i" and int(values.min()) < 0):
-        raise ValueError(f"values must be in [0, {bound}]")
+    if int(values.max()) > bound or (values.dtype.kind == "i" and int(values.min()) < lowest):
+        raise ValueError(f"values must be in [{lowest}, {bound}]")
 
 
 def check_words(words: Words, layout: Layout, length: int) -> None:
     """Refuse words that `pack` could not have made.
 
     Raises:
-        ValueError: If shape or dtype is wrong, a word has a digit too many, or a lane past the last entry is not zero.
+        ValueError: If shape or dtype is wrong, a word is out of the layout's range, or a lane past the last entry is
+            not zero.
     """
     if words.dtype != np.uint64 or words.shape != (layout.words(length),):
         raise ValueError(
@@ -135,10 +160,17 @@ def check_words(words: Words, layout: Layout, length: int) -> None:
     if words.size == 0:
         return
     capacity = layout.radix**layout.lanes
-    if capacity < WORD_CAPACITY and int(words.max()) >= capacity:
+    if capacity < WORD_CAPACITY and int(_shifted(words, layout).max()) >= capacity:
         raise ValueError(f"words must be below {layout.radix}**{layout.lanes}")
-    if int(words[-1]) >= layout.radix ** (length - layout.lanes * (len(words) - 1)):
+    used = length - layout.lanes * (len(words) - 1)
+    last = int(_shifted(words[-1:], layout)[0])
+    if not 0 <= last - (layout.shift() - layout.shift(used)) < layout.radix**used:
         raise ValueError("the lanes past the last entry must be zero")
+
+
+def _shifted(words: Words, layout: Layout) -> Words:
+    """Return words whose digits are entries + offset."""
+    return words + np.uint64(layout.shift()) if layout.offset else words
 
 
 def pack(values: Integers, layout: Layout, *, bound: int | None = None) -> Words:
@@ -147,7 +179,7 @@ def pack(values: Integers, layout: Layout, *, bound: int | None = None) -> Words
     Args:
         values: Integers or bools (length,).
         layout: Radix and lanes.
-        bound: Largest entry allowed; the largest digit of the layout if not given.
+        bound: Largest entry allowed (with signed entries also the largest below zero); the layout's own if not given.
 
     Returns:
         uint64 (layout.words(length),), zero in the lanes past the last entry.
@@ -158,10 +190,21 @@ def pack(values: Integers, layout: Layout, *, bound: int | None = None) -> Words
     >>> pack(np.array([1, 0, 2]), Layout(radix=10, lanes=2)).tolist()
     [1, 2]
     """
-    largest = layout.radix - 1 if bound is None else bound
-    if not 1 <= largest < layout.radix:
-        raise ValueError(f"bound={bound} must be between 1 and {layout.radix - 1}")
-    check_entries(values, largest)
+    most = layout.radix - 1 - layout.offset
+    largest = most if bound is None else bound
+    if not 1 <= largest <= most:
+        raise ValueError(f"bound={bound} must be between 1 and {most}")
+    check_entries(values, largest, -largest if layout.offset else 0)
+    return pack_unchecked(values, layout)
+
+
+def pack_unchecked(values: Integers, layout: Layout) -> Words:
+    """Pack integers modulo 2**64, also such as a lane cannot hold alone: noise is not cut to fit.
+
+    Args:
+        values: Integers or bools (length,).
+        layout: Radix and lanes.
+    """
     words = np.empty(layout.words(len(values)), np.uint64)
     step = BLOCK_WORDS * layout.lanes
     for first in range(0, len(values), step):
@@ -191,7 +234,7 @@ def _pack_digits(values: Integers, layout: Layout, target: Words) -> None:
         target[:whole] += digits[:, place].astype(np.uint64)
     if whole < len(target):
         rest = values[whole * layout.lanes :].tolist()
-        target[whole] = sum(int(digit) * layout.radix**lane for lane, digit in enumerate(rest))
+        target[whole] = sum(int(digit) * layout.radix**lane for lane, digit in enumerate(rest)) % WORD_CAPACITY
 
 
 def _merge(values: Integers, layout: Layout) -> tuple[Integers, int]:
@@ -204,7 +247,7 @@ def _merge(values: Integers, layout: Layout) -> tuple[Integers, int]:
         The digits, and how many entries each holds.
     """
     merged = 1
-    if values.dtype.itemsize > 1 or layout.radix > 256:  # an entry of 255 at most, so that radix**4 fits 32 bits
+    if values.dtype.itemsize > 1 or layout.radix > 256 or layout.offset:  # an entry of 255 at most: radix**4 fits
         return values, merged
     digits: Integers = np.ascontiguousarray(values).view(np.uint8)
     for wide, bits in (("<u2", 8), ("<u4", 16)):
@@ -228,12 +271,16 @@ def unpack(words: Words, layout: Layout, length: int) -> Integers:
         length: Number of entries.
 
     Returns:
-        (length,) in the smallest unsigned dtype that holds a digit.
+        (length,) in the smallest unsigned dtype that holds a digit; int64 for signed entries.
 
     Raises:
         ValueError: As `check_words`.
     """
     check_words(words, layout, length)
+    if layout.offset:
+        signed = np.zeros(length, np.int64)
+        _add_digits(signed, words, layout)
+        return signed
     values = np.empty(length, np.min_scalar_type(layout.radix - 1))
     for first in range(0, len(words), BLOCK_WORDS):
         entries = values[first * layout.lanes : (first + BLOCK_WORDS) * layout.lanes]
@@ -253,11 +300,18 @@ def accumulate(totals: Integers, words: Words, layout: Layout) -> None:
         ValueError: As `check_words`.
     """
     check_words(words, layout, len(totals))
+    _add_digits(totals, words, layout)
+
+
+def _add_digits(totals: Integers, words: Words, layout: Layout) -> None:
     dtype = np.min_scalar_type(layout.radix - 1)
     for first in range(0, len(words), BLOCK_WORDS):
         target = totals[first * layout.lanes : (first + BLOCK_WORDS) * layout.lanes]
-        digits = _digits(words[first : first + BLOCK_WORDS], layout, dtype)[: len(target)]
-        # The cast loses nothing: a digit is at most the bound of one vector, and the totals hold the sum of several.
+        block = _shifted(words[first : first + BLOCK_WORDS], layout)
+        digits = _digits(block, layout, dtype)[: len(target)]
+        if layout.offset:
+            digits = (digits.astype(np.uint64, copy=False) - np.uint64(layout.offset)).view(np.int64)
+        # The cast loses nothing: an entry is within the bound of one vector, and the totals hold the sum of several.
         target += digits.astype(totals.dtype, copy=False)
 
 

@@ -24,7 +24,7 @@ from protocols.advertisements import open_roster_message, session_id
 from protocols.agreement import open_reveal_request, open_survivor_list
 from protocols.attendance import Attendance
 from protocols.bodies import decode_bitmap, encode_advertisements, encode_bitmap, encode_confirmations
-from protocols.inputs import checked_vectors, packed_words
+from protocols.inputs import checked_vectors, layout_for, packed_words
 from protocols.packing import Integers, Layout, PackedVector, accumulate, check_words
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step, VectorSpec
@@ -56,7 +56,7 @@ class Plain:
 
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout for one summand: the server unpacks before it adds."""
-        return Layout.for_sum(1, vector.bound)
+        return layout_for(vector, 1)
 
     def client(self, plan: SessionPlan, index: int, signing_key: Ed25519PrivateKey) -> PlainClient:
         """Return the role of the client at this roster index."""
@@ -70,7 +70,7 @@ class Plain:
 
 
 def _layouts(plan: SessionPlan) -> tuple[Layout, ...]:
-    return tuple(Layout.for_sum(1, vector.bound) for vector in plan.vectors)
+    return tuple(layout_for(vector, 1) for vector in plan.vectors)
 
 
 def _sizes(plan: SessionPlan, layouts: tuple[Layout, ...]) -> tuple[int, ...]:

@@ -42,11 +42,17 @@ class VectorSpec:
         name: Unique within a session, not empty.
         length: Number of entries, at least 1.
         bound: Each client's entries are integers in [0, bound]; 1 for votes.
+        signed: Whether they are in [-bound, bound] instead.
+        headroom: How far noise, which has no bound, may take a total past clients * bound, in either direction. If not
+            0, the entries are signed and clients add noise to them: any 64-bit integer is then a client's entry. A
+            total past this moves others, or is refused; how probable that is, the maker of the noise says.
     """
 
     name: str
     length: int
     bound: int
+    signed: bool = False
+    headroom: int = 0
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -60,6 +66,16 @@ class VectorSpec:
             raise ValueError(f"length={self.length} of {self.name!r} must be between 1 and {LARGEST_INT64}")
         if not 1 <= self.bound <= LARGEST_INT64:
             raise ValueError(f"bound={self.bound} of {self.name!r} must be between 1 and {LARGEST_INT64}")
+        if not 0 <= self.headroom <= LARGEST_INT64:
+            raise ValueError(f"headroom={self.headroom} of {self.name!r} must be between 0 and {LARGEST_INT64}")
+        if self.headroom and not self.signed:
+            raise ValueError(
+                f"headroom={self.headroom} of {self.name!r} must be 0: entries without sign carry no noise"
+            )
+
+    def reach(self, summands: int) -> int:
+        """Return the largest absolute value of a total over so many clients."""
+        return summands * self.bound + self.headroom
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +164,10 @@ class SessionPlan:
         if len(set(names)) < len(names):
             raise ValueError(f"vectors={names} must have distinct names")
         for vector in self.vectors:
-            if len(self.roster) * vector.bound > LARGEST_INT64:
+            if vector.reach(len(self.roster)) > LARGEST_INT64:
+                most = max(0, LARGEST_INT64 - vector.headroom) // len(self.roster)
                 raise ValueError(
-                    f"bound={vector.bound} of {vector.name!r} must be at most {LARGEST_INT64 // len(self.roster)}: "
+                    f"bound={vector.bound} of {vector.name!r} must be at most {most}: "
                     f"the total over {len(self.roster)} clients must fit a 64-bit integer"
                 )
 
@@ -161,11 +178,12 @@ class SessionPlan:
         content.append(struct.pack("<I", len(self.vectors)))
         for vector in self.vectors:
             name = vector.name.encode()
-            content.append(struct.pack("<H", len(name)) + name + struct.pack("<QQ", vector.length, vector.bound))
+            shape = struct.pack("<QQ?Q", vector.length, vector.bound, vector.signed, vector.headroom)
+            content.append(struct.pack("<H", len(name)) + name + shape)
         return hashlib.sha256(b"".join(content)).digest()
 
     def total_dtype(self, vector: VectorSpec) -> np.dtype[np.int32] | np.dtype[np.int64]:
         """Return the dtype of a vector's totals: int32 where every total fits, else int64."""
-        if len(self.roster) * vector.bound <= LARGEST_INT32:
+        if vector.reach(len(self.roster)) <= LARGEST_INT32:
             return np.dtype(np.int32)
         return np.dtype(np.int64)

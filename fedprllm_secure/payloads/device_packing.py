@@ -21,7 +21,7 @@ def pack_on_device(values: Tensor, layout: Layout, *, bound: int) -> PackedVecto
     """Pack integers or bools (length,) on the device they are on.
 
     Args:
-        values: entries in [0, bound].
+        values: entries in [0, bound], or in [-bound, bound] where the layout has an offset.
         layout: radix and lanes.
         bound: the vector's bound.
 
@@ -30,8 +30,9 @@ def pack_on_device(values: Tensor, layout: Layout, *, bound: int) -> PackedVecto
     """
     if layout.radix > LARGEST_RADIX:
         raise ValueError(f"radix={layout.radix} must be at most {LARGEST_RADIX} to be packed with torch")
-    if values.numel() and (int(values.max()) > bound or int(values.min()) < 0):
-        raise ValueError(f"values must be in [0, {bound}]")
+    lowest = -bound if layout.offset else 0
+    if values.numel() and (int(values.max()) > bound or int(values.min()) < lowest):
+        raise ValueError(f"values must be in [{lowest}, {bound}]")
     words = np.empty(layout.words(len(values)), np.uint64)
     for first in range(0, len(words), BLOCK_WORDS):
         block = values[first * layout.lanes : (first + BLOCK_WORDS) * layout.lanes]

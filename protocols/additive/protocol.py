@@ -34,6 +34,7 @@ from protocols.additive.client import NAME, AdditiveClient
 from protocols.additive.degree import Claim, supports
 from protocols.additive.graph import Graph
 from protocols.additive.server import AdditiveServer
+from protocols.inputs import layout_for
 from protocols.packing import Layout
 from protocols.session import SessionPlan, VectorSpec
 from protocols.wire import ClientPen
@@ -81,7 +82,7 @@ class Additive:
 
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout with room for the whole roster's sum."""
-        return Layout.for_sum(len(plan.roster), vector.bound)
+        return layout_for(vector, len(plan.roster))
 
     def client(self, plan: SessionPlan, index: int, signing_key: Ed25519PrivateKey) -> AdditiveClient:
         """Return the role of the client at this roster index."""

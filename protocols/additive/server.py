@@ -219,8 +219,9 @@ class AdditiveServer:
             accumulate(totals, words, self._layouts[number])
         except ValueError:
             raise self._unusable(f"the words of {spec.name!r} are no sum of packed vectors") from None
-        if int(totals.max()) > len(self.survivors()) * spec.bound:
-            raise self._unusable(f"a total of {spec.name!r} is above what the survivors can reach")
+        lowest = int(totals.min()) if spec.signed else 0
+        if max(int(totals.max()), -lowest) > spec.reach(len(self.survivors())):
+            raise self._unusable(f"a total of {spec.name!r} is beyond what the survivors can reach")
         return totals
 
     def _unusable(self, reason: str, client: int | None = None) -> UnusableTotals:

@@ -204,14 +204,15 @@ class KeyHolder:
         """Return the wire form of a fresh ciphertext.
 
         Args:
-            words: uint64 (count,), at most N of them; the rest are zero.
+            words: uint64 (count,), at most N of them, signed modulo 2**64; the rest are zero.
         """
         plain = seal.Plaintext()
+        signed = words.view(np.int64)  # below 2**59 in absolute value, by the layout
         if self._parameters.scheme is Scheme.BFV:
-            self._encoder.encode(words.tolist(), plain)
+            self._encoder.encode((signed % self._parameters.plain_modulus).tolist(), plain)
         else:
             parts = np.zeros((2, self._parameters.ring.degree // 2))  # real and imaginary part of each slot
-            parts.reshape(-1)[: len(words)] = words
+            parts.reshape(-1)[: len(words)] = signed
             self._encoder.encode((parts[0] + 1j * parts[1]).tolist(), float(self._parameters.scale), plain)
         with scratch_file() as file:
             self._encryptor.encrypt_symmetric(plain).save(file.path)
@@ -231,29 +232,35 @@ class KeyHolder:
             raise ValueError(f"a summed ciphertext of {len(wire)} bytes must have {ring.sum_bytes}")
         return decode_coefficients(wire, ring.data_primes, ring.degree)
 
-    def open(self, wire: bytes) -> Words:
-        """Return the words of a sum, uint64 (N,).
+    def open(self, wire: bytes, *, shift: int = 0) -> Words:
+        """Return the words of a sum, uint64 (N,), signed modulo 2**64.
+
+        Args:
+            wire: A summed ciphertext.
+            shift: `Layout.shift` of its words: how far below zero they may be; 0 for entries without sign.
 
         Raises:
-            NotASum: If there is no noise budget left, a part is more than 1/4 from an integer or negative, or the
-                library refuses.
+            NotASum: If there is no noise budget left, a part is more than 1/4 from an integer or too low, or
+                the library refuses.
         """
         plain = seal.Plaintext()
         try:
             total = self._context.load(self._context.sum_for_library(self._coefficients(wire)))
             self._decryptor.decrypt(total, plain)
             if self._parameters.scheme is Scheme.CKKS:
-                return _nearest_words(np.array(self._encoder.decode_complex(plain)))
+                return _nearest_words(np.array(self._encoder.decode_complex(plain)), lowest=-shift)
             if self._decryptor.invariant_noise_budget(total) < 1:
                 raise NotASum
-            return np.array(self._encoder.decode_uint64(plain), np.uint64)
+            residues = np.array(self._encoder.decode_uint64(plain), np.uint64)
+            lifted = (residues + np.uint64(shift)) % np.uint64(self._parameters.plain_modulus)
+            return lifted - np.uint64(shift)
         except _REFUSALS:
             raise NotASum from None
 
 
-def _nearest_words(slots: Any) -> Words:
+def _nearest_words(slots: Any, *, lowest: int) -> Words:
     parts = np.concatenate([slots.real, slots.imag])
     nearest = np.rint(parts)
-    if not (np.abs(parts - nearest) <= 0.25).all() or nearest.min() < 0 or nearest.max() >= 2.0**53:
+    if not (np.abs(parts - nearest) <= 0.25).all() or nearest.min() < lowest or nearest.max() >= 2.0**53:
         raise NotASum
-    return nearest.astype(np.uint64)
+    return nearest.astype(np.int64).view(np.uint64)

@@ -198,10 +198,12 @@ class HomomorphicClient:
         try:
             for spec, layout, count in zip(self._plan.vectors, self._layouts, counts, strict=True):
                 stop = position + size * self._parameters.ciphertexts(count)
-                words = np.concatenate([holder.open(content[at : at + size]) for at in range(position, stop, size)])
+                shift = layout.shift()
+                ciphertexts = (content[at : at + size] for at in range(position, stop, size))
+                words = np.concatenate([holder.open(ciphertext, shift=shift) for ciphertext in ciphertexts])
                 if words[count:].any():
                     raise NotASum
-                unpack_sum(words[:count], layout, spec.length, survivors * spec.bound)
+                unpack_sum(words[:count], layout, spec.length, spec.reach(survivors))
                 opened.append(words[:count].astype("<u8", copy=False).tobytes())
                 position = stop
         except (NotASum, ValueError):

@@ -19,6 +19,9 @@ summands, modulus q and words below C = radix**lanes:
   C * 2**-50 for the double-precision transforms must stay below 1/4. A coefficient reaches sqrt(2) * C * scale when
   both parts of all slots are largest, and with the noise must stay below q / 2. C is at most 2**47.
 
+Signed words are taken modulo t by `bfv` and as they are by `ckks`; their sums span radix**lanes values too, so the same
+bounds hold for them.
+
 One set of parameters serves all vectors of a session: the one with the fewest ciphertext bits an entry, summed over
 vectors. Knows no encryption library.
 """
@@ -32,7 +35,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from protocols.packing import Layout
-from protocols.session import SessionPlan
+from protocols.session import SessionPlan, VectorSpec
 
 PRIME_BITS = 60
 SECURITY_BITS = {4096: 109, 8192: 218}  # N: largest bits of the whole modulus
@@ -144,13 +147,29 @@ def ckks_scale(ring: Ring, clients: int, largest_sum: int) -> int:
     return math.ceil(8 * deviation / (0.25 - largest_sum * 2.0**-50))
 
 
-def densest_layout(scheme: Scheme, ring: Ring, clients: int, bound: int) -> Layout | None:
+def densest_layout(scheme: Scheme, ring: Ring, clients: int, shape: Shape) -> Layout | None:
     """Return the layout with most lanes that is exact, or None if not even one lane is."""
-    radix = clients * bound + 1
+    reach = clients * shape.bound + shape.headroom
+    radix = 2 * reach + 1 if shape.signed else reach + 1
     lanes = 0
     while radix ** (lanes + 1) <= LARGEST_PLAIN_MODULUS and is_exact(scheme, ring, clients, radix ** (lanes + 1) - 1):
         lanes += 1
-    return Layout(radix, lanes) if lanes else None
+    return Layout(radix, lanes, reach if shape.signed else 0) if lanes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a vector decides its layout; attributes as those of `protocols.session.VectorSpec`."""
+
+    length: int
+    bound: int
+    signed: bool = False
+    headroom: int = 0
+
+    @classmethod
+    def of(cls, vector: VectorSpec) -> Shape:
+        """Return the shape of a vector."""
+        return cls(vector.length, vector.bound, vector.signed, vector.headroom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +190,11 @@ def choose(scheme: Scheme, plan: SessionPlan) -> Choice:
     Raises:
         ValueError: If no candidate is exact for a vector, naming it, the largest bound that is, and what would do.
     """
-    shapes = tuple((vector.length, vector.bound) for vector in plan.vectors)
+    shapes = tuple(map(Shape.of, plan.vectors))
     choice = _choose(scheme, len(plan.roster), shapes)
     if choice is None:
-        worst = max(plan.vectors, key=lambda vector: vector.bound)
-        largest = largest_bound(scheme, len(plan.roster))
+        worst = max(plan.vectors, key=lambda vector: vector.reach(len(plan.roster)))
+        largest = largest_bound(scheme, len(plan.roster), signed=worst.signed, headroom=worst.headroom)
         raise ValueError(
             f"bound={worst.bound} of {worst.name!r} must be at most {largest}: beyond that no parameters of "
             f"{scheme.value} sum {len(plan.roster)} clients exactly; a smaller bound, fewer clients or the protocol "
@@ -185,16 +204,15 @@ def choose(scheme: Scheme, plan: SessionPlan) -> Choice:
 
 
 @lru_cache(maxsize=256)
-def _choose(scheme: Scheme, clients: int, shapes: tuple[tuple[int, int], ...]) -> Choice | None:
+def _choose(scheme: Scheme, clients: int, shapes: tuple[Shape, ...]) -> Choice | None:
     best: tuple[int, Choice] | None = None
     for ring in rings():
-        found = [densest_layout(scheme, ring, clients, bound) for _, bound in shapes]
+        found = [densest_layout(scheme, ring, clients, shape) for shape in shapes]
         layouts = tuple(layout for layout in found if layout is not None)
         if len(layouts) < len(found):
             continue
         parameters = _parameters(scheme, ring, clients, max(layout.radix**layout.lanes for layout in layouts) - 1)
-        lengths = (length for length, _ in shapes)
-        words = (layout.words(length) for layout, length in zip(layouts, lengths, strict=True))
+        words = (layout.words(shape.length) for layout, shape in zip(layouts, shapes, strict=True))
         upload = sum(parameters.ciphertexts(count) for count in words) * ring.upload_bytes
         if best is None or upload < best[0]:
             best = (upload, Choice(parameters, layouts))
@@ -207,12 +225,13 @@ def _parameters(scheme: Scheme, ring: Ring, clients: int, largest_sum: int) -> P
     return Parameters(scheme, ring, 0, ckks_scale(ring, clients, largest_sum))
 
 
-def largest_bound(scheme: Scheme, clients: int) -> int:
+def largest_bound(scheme: Scheme, clients: int, *, signed: bool = False, headroom: int = 0) -> int:
     """Return the largest bound whose sum over these clients is exact under some candidate; 0 if none is."""
     low, high = 0, LARGEST_PLAIN_MODULUS  # the bound is at least low, below high
     while high - low > 1:
         middle = (low + high) // 2
-        if any(densest_layout(scheme, ring, clients, middle) is not None for ring in rings()):
+        shape = Shape(1, middle, signed, headroom)
+        if any(densest_layout(scheme, ring, clients, shape) is not None for ring in rings()):
             low = middle
         else:
             high = middle

@@ -31,14 +31,15 @@ def unpack_sum(words: Words, layout: Layout, length: int, largest: int) -> Integ
         words: uint64 (layout.words(length),).
         layout: How a client's vector is packed.
         length: Number of entries.
-        largest: Largest possible entry: survivors times bound.
+        largest: Largest possible entry, and with signed entries the largest below zero.
 
     Raises:
         ValueError: If a word or an entry is out of range or padding is not zero.
     """
     entries = unpack(words, layout, length)
-    if int(entries.max()) > largest:
-        raise ValueError(f"totals must be in [0, {largest}]")
+    lowest = -largest if layout.offset else 0
+    if int(entries.max()) > largest or int(entries.min()) < lowest:
+        raise ValueError(f"totals must be in [{lowest}, {largest}]")
     return entries
 
 
@@ -54,7 +55,7 @@ def decode_totals(body: bytes, plan: SessionPlan, layouts: Sequence[Layout], sur
     words = np.frombuffer(body, "<u8").astype(np.uint64, copy=False)
     totals, offset = [], 0
     for vector, layout, count in zip(plan.vectors, layouts, counts, strict=True):
-        entries = unpack_sum(words[offset : offset + count], layout, vector.length, survivors * vector.bound)
+        entries = unpack_sum(words[offset : offset + count], layout, vector.length, vector.reach(survivors))
         totals.append(entries.astype(plan.total_dtype(vector)))
         offset += count
     return totals

@@ -12,12 +12,15 @@ from fedprllm_secure.payloads import device_packing
 from fedprllm_secure.payloads.device_packing import pack_on_device
 from protocols import Layout, pack
 
-LAYOUTS = [Layout(2, 64), Layout(9, 20), Layout(65, 10), Layout(1001, 6), Layout(2**32, 2), Layout(2**63 - 1, 1)]
+LAYOUTS = [
+    *(Layout(2, 64), Layout(9, 20), Layout(65, 10), Layout(1001, 6), Layout(2**32, 2), Layout(2**63 - 1, 1)),
+    *(Layout(17, 15, 8), Layout(129, 9, 64), Layout(2**41 + 1, 1, 2**40)),  # signed entries
+]
 
 
 def assert_packs_like_numpy(values: torch.Tensor, layout: Layout) -> None:
     """Compare words, on whatever device the values are."""
-    packed = pack_on_device(values, layout, bound=layout.radix - 1)
+    packed = pack_on_device(values, layout, bound=layout.radix - 1 - layout.offset)
 
     assert (packed.layout, packed.length) == (layout, len(values))
     assert packed.words.dtype == np.uint64
@@ -28,8 +31,10 @@ def assert_packs_like_numpy(values: torch.Tensor, layout: Layout) -> None:
 def test_words_are_those_of_numpy(layout: Layout, length: int, seed: int) -> None:
     """Random entries, some at the bound, lengths across word borders."""
     generator = np.random.default_rng(seed)
-    values = generator.integers(0, layout.radix - 1, length, endpoint=True)
-    values[generator.random(length) < 0.3] = layout.radix - 1
+    lowest, largest = -layout.offset, layout.radix - 1 - layout.offset
+    values = generator.integers(lowest, largest, length, endpoint=True)
+    values[generator.random(length) < 0.3] = largest
+    values[generator.random(length) < 0.2] = lowest
 
     assert_packs_like_numpy(torch.from_numpy(values), layout)
 
@@ -60,10 +65,17 @@ def test_a_radix_beyond_signed_words_is_refused() -> None:
         pack_on_device(torch.tensor([0]), Layout(2**63, 1), bound=1)
 
 
+@pytest.mark.parametrize("entry", [-2, 2])
+def test_signed_entries_out_of_bound_are_refused(entry: int) -> None:
+    """On either side of zero."""
+    with pytest.raises(ValueError, match=r"values must be in \[-1, 1\]"):
+        pack_on_device(torch.tensor([0, 1, entry]), Layout(17, 15, 8), bound=1)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_words_on_a_gpu_are_those_of_numpy(layout: Layout) -> None:
     """The device that this is made for."""
-    values = torch.randint(0, min(layout.radix, 2**62), (100_003,), device="cuda")
+    values = torch.randint(-layout.offset, min(layout.radix - layout.offset, 2**62), (100_003,), device="cuda")
 
     assert_packs_like_numpy(values, layout)

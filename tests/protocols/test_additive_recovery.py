@@ -151,5 +151,5 @@ def test_a_total_above_the_survivors_reach_is_refused(make_parties):
     parties.server._sums[0][0] += np.uint64(1)
     for step in (Step.CONFIRM, Step.REVEAL):
         parties.do(step, 0, 1, 2)
-    with pytest.raises(UnusableTotals, match="a total of 'votes' is above what the survivors can reach"):
+    with pytest.raises(UnusableTotals, match="a total of 'votes' is beyond what the survivors can reach"):
         parties.server.totals()

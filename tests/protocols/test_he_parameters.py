@@ -11,6 +11,7 @@ from protocols import PROTOCOLS, Layout, VectorSpec
 from protocols.homomorphic import parameters
 from protocols.homomorphic.parameters import (
     Scheme,
+    Shape,
     choose,
     ckks_scale,
     densest_layout,
@@ -65,14 +66,14 @@ def test_the_rings_are_within_the_security_table():
 def test_known_votes_a_word(clients, bfv, ckks):
     """The lanes of a word of votes, by number of clients."""
     for scheme, lanes in ((Scheme.BFV, bfv), (Scheme.CKKS, ckks)):
-        assert densest_layout(scheme, SMALL, clients, 1) == Layout(clients + 1, lanes)
+        assert densest_layout(scheme, SMALL, clients, Shape(1, 1)) == Layout(clients + 1, lanes)
 
 
 @pytest.mark.parametrize(("clients", "bfv", "ckks"), [(8, 4.3, 4.7), (64, 8.5, 9.5), (1000, 16.2, 16.2)])
 def test_bits_a_vote(make_plan, signing_keys, clients, bfv, ckks):
     """A vote's upload stays below these bits, the seeds included."""
     for scheme, most in ((Scheme.BFV, bfv), (Scheme.CKKS, ckks)):
-        layout = densest_layout(scheme, SMALL, clients, 1)
+        layout = densest_layout(scheme, SMALL, clients, Shape(1, 1))
 
         assert 8 * SMALL.upload_bytes / (4096 * layout.lanes) < most
 
@@ -84,7 +85,7 @@ def test_layouts_are_exact_and_one_lane_more_would_not_be(scheme, clients, bound
     """The densest layout meets every rule, computed a second way, and the next one breaks one."""
     radix = clients * bound + 1
     for ring in rings():
-        layout = densest_layout(scheme, ring, clients, bound)
+        layout = densest_layout(scheme, ring, clients, Shape(1, bound))
         lanes = layout.lanes if layout else 0
         beyond = radix ** (lanes + 1)
 
@@ -164,7 +165,7 @@ def test_one_step_beyond_the_small_ring_the_large_one_is_taken(make_plan, scheme
     low, high = 1, 2**60
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if densest_layout(scheme, SMALL, 4, middle) else (low, middle)
+        low, high = (middle, high) if densest_layout(scheme, SMALL, 4, Shape(1, middle)) else (low, middle)
     taken = [choose(scheme, make_plan(4, (VectorSpec("energy", 9, bound),))).parameters.ring for bound in (low, high)]
 
     assert taken == [SMALL, LARGE]

@@ -219,7 +219,7 @@ def test_a_packed_vector_does_not_print_its_words():
     """Entries stay out of logs."""
     vector = PackedVector(np.array([77], np.uint64), BIT, 7)
 
-    assert repr(vector) == "PackedVector(layout=Layout(radix=2, lanes=64), length=7)"
+    assert repr(vector) == "PackedVector(layout=Layout(radix=2, lanes=64, offset=0), length=7)"
 
 
 def test_packing_does_not_depend_on_its_input_afterwards():

@@ -22,6 +22,9 @@ KEYS = [hashlib.sha256(b"public %d" % index).digest() for index in range(9)]
         (("v", 2**63, 1), "length=9223372036854775808 of 'v' must be between 1 and"),
         (("v", 1, 0), "bound=0 of 'v' must be between 1 and"),
         (("v", 1, 2**63), "bound=9223372036854775808 of 'v' must be between 1 and"),
+        (("v", 1, 1, True, -1), "headroom=-1 of 'v' must be between 0 and"),
+        (("v", 1, 1, True, 2**63), "headroom=9223372036854775808 of 'v' must be between 0 and"),
+        (("v", 1, 1, False, 5), "headroom=5 of 'v' must be 0: entries without sign carry no noise"),
     ],
 )
 def test_bad_vectors_are_refused(fields, match):
@@ -113,6 +116,8 @@ def test_the_digest_binds_every_field(make_plan):
         make_plan(4, (VectorSpec("votes2", 130, 1), energy)),
         make_plan(4, (VectorSpec("votes", 131, 1), energy)),
         make_plan(4, (VectorSpec("votes", 130, 2), energy)),
+        make_plan(4, (VectorSpec("votes", 130, 1, signed=True), energy)),
+        make_plan(4, (VectorSpec("votes", 130, 1, signed=True, headroom=1), energy)),
     ]
 
     assert len({plan.digest for plan in plans}) == len(plans)
@@ -120,14 +125,15 @@ def test_the_digest_binds_every_field(make_plan):
 
 def test_known_digest(make_plan):
     """The digest of a plan written down once: a change breaks sessions between versions."""
-    plan = make_plan(4)
+    plan = make_plan(4, (VectorSpec("votes", 130, 1), VectorSpec("energy", 9, 1000, signed=True, headroom=7)))
     content = b"fedprllm/v1/plan" + bytes(range(32)) + bytes(8) + plan.roster.digest
     content += bytes.fromhex("03000000 03000000 00000000 00000000 02000000")
-    content += b"\x05\0votes" + (130).to_bytes(8, "little") + (1).to_bytes(8, "little")
+    content += b"\x05\0votes" + (130).to_bytes(8, "little") + (1).to_bytes(8, "little") + bytes(9)
     content += b"\x06\0energy" + (9).to_bytes(8, "little") + (1000).to_bytes(8, "little")
+    content += b"\1" + (7).to_bytes(8, "little")
 
     assert plan.digest == hashlib.sha256(content).digest()
-    assert plan.digest.hex() == "a44ba904437e562dd4ea6ece21a85ba604a0f6f27128a0f230542dfe7699eece"
+    assert plan.digest.hex() == "2eb93029ef39074701a39048910231d2eedb1edde77bb6718427cc0ae37e4f15"
 
 
 def test_the_session_id_is_the_documented_tree(make_plan):
@@ -143,7 +149,7 @@ def test_the_session_id_is_the_documented_tree(make_plan):
     expected = sha(b"fedprllm/v1/session", plan.digest, sha(b"\1", left, leaves[4]))
 
     assert session_id(plan, advertisements) == expected
-    assert expected.hex() == "3ce95690199c45fef715b9e65996f0d128b7251dce0864934005fa987ffda580"
+    assert expected.hex() == "601e731f2641eaa88274ea5f50e62f3902728ce8faaf66d5a94caa97dcb97934"
 
 
 def test_the_session_id_binds_who_advertised_what(make_plan):
