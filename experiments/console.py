@@ -15,7 +15,7 @@ from rich.table import Table
 
 from experiments.result import finite
 
-PHASE_NAMES = {"prune": "pruning block", "evaluate": "evaluating block"}
+PHASE_NAMES = {"survey": "calibrating block", "prune": "pruning block", "evaluate": "evaluating block"}
 VARIANT_NAMES = {
     "dense": "dense (unpruned)",
     "central": "central (one party holds all text)",

@@ -27,7 +27,7 @@ from fedprllm_secure.federation import Federation
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import Baselines
-from fedprllm_secure.schedule import Schedule
+from fedprllm_secure.schedule import Propagation, Schedule
 from fedprllm_secure.sparsity import Sparsity
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.variants import masked, scaled
@@ -105,7 +105,7 @@ def run(flags: argparse.Namespace) -> int:
             transcript=_transcript(out / "transcript") if flags.save_transcript else None,
             progress=bars.update,
         )
-        done_before = work.finished_blocks()
+        done_before = federation.finished_blocks()
         federation.run()
         evaluation_started = time.perf_counter()
         variants = _variants(flags, model, work)
@@ -120,6 +120,11 @@ def run(flags: argparse.Namespace) -> int:
                 hidden_memory_bytes=flags.hidden_memory,
                 folder=work.folder,
                 progress=bars.update,
+            )
+        if undecided := sum(work.record(index).undecided_weights for index in range(model.num_blocks)):
+            notes.append(
+                f"{undecided:,} weights lie so near the cutoff that the fixed point of shared statistics could have "
+                "moved them across it"
             )
         if done_before:
             notes.append(
@@ -142,12 +147,16 @@ def _method(flags: argparse.Namespace) -> Method:
                 f"{name} {value} does not go with --sparsity {flags.sparsity}: under N:M the weights that compete are "
                 "M consecutive inputs of a row"
             )
+    shares_votes = flags.payload != "statistics"
+    # A client that shares no prune mask has no pruned block of its own to go on from.
+    needs_dense = not shares_votes and flags.schedule == "one-shot"
+    propagate: Propagation | None = flags.propagate or ("dense" if needs_dense else None)
     return Method(
         sparsity=sparsity,
         pruner=flags.pruner,
-        group=flags.group or "layer",
+        group=flags.group or ("layer" if shares_votes else "row"),
         local_group=flags.local_group or "row",
-        schedule=Schedule.of(flags.schedule, flags.propagate),
+        schedule=Schedule.of(flags.schedule, propagate),
         ties=flags.ties,
         seed=flags.seed,
         payload=flags.payload,

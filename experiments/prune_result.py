@@ -53,7 +53,7 @@ def prune_result(
             "window_length_tokens": windows.length,
             "partition": "as cut" if is_cut(flags.data) else flags.partition,
         },
-        "sparsity": {"asked": flags.sparsity, **count_sparsity(model, work)},
+        "sparsity": {"asked": flags.sparsity, **count_sparsity(model, work, is_voted=flags.payload == "votes")},
         "perplexity": _perplexity(flags, windows, evaluation, measured),
         "protocol": {
             "name": flags.protocol,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,32 +46,23 @@ def all_matrices(model: StreamedModel) -> Iterator[tuple[int, PrunableMatrix]]:
 
 def save_prune_masks(model: StreamedModel, work: WorkFolder, file: Path, *, metadata: Mapping[str, str]) -> None:
     """Write the global prune masks: uint8 (out, in), 1 = removed, keyed by tensor name without ``.weight``."""
-    _save(
-        model,
-        file,
-        torch.uint8,
-        lambda index, matrix: work.prune_mask(index, matrix).to(torch.uint8),
-        metadata=metadata,
-    )
+    layout = {matrix.name: (matrix.shape, torch.uint8) for _, matrix in all_matrices(model)}
+    with TensorWriter(file, layout, metadata=metadata) as writer:
+        for index, matrix in all_matrices(model):
+            writer.write(matrix.name, work.prune_mask(index, matrix).to(torch.uint8))
 
 
 def save_votes(model: StreamedModel, work: WorkFolder, file: Path, *, metadata: Mapping[str, str]) -> None:
-    """Write the totals: int32 (out, in), same keys as the prune masks."""
-    _save(model, file, torch.int32, work.totals, metadata=metadata)
-
-
-def _save(
-    model: StreamedModel,
-    file: Path,
-    dtype: torch.dtype,
-    source: Callable[[int, PrunableMatrix], Tensor],
-    *,
-    metadata: Mapping[str, str],
-) -> None:
-    layout = {matrix.name: (matrix.shape, dtype) for _, matrix in all_matrices(model)}
+    """Write the totals by vector name: int32, or int64 where that is not enough; votes on weights are (out, in)."""
+    shapes = {matrix.name: matrix.shape for _, matrix in all_matrices(model)}
+    layouts = [work.totals_layout(index) for index in range(model.num_blocks)]
+    layout = {
+        name: (shapes.get(name, (length,)), dtype) for found in layouts for name, (length, dtype) in found.items()
+    }
     with TensorWriter(file, layout, metadata=metadata) as writer:
-        for index, matrix in all_matrices(model):
-            writer.write(matrix.name, source(index, matrix))
+        for index, found in enumerate(layouts):
+            for name in found:
+                writer.write(name, work.total(index, name).view(layout[name][0]))
 
 
 def mask_model_sha256(file: Path) -> str | None:
@@ -130,20 +121,22 @@ def save_model(model: StreamedModel, variant: Variant, folder: Path, *, card: st
     partial.replace(folder)
 
 
-def count_sparsity(model: StreamedModel, work: WorkFolder) -> dict[str, Any]:
-    """Count the weights removed, by matrix and in all, and the zeros that scaling would add."""
+def count_sparsity(model: StreamedModel, work: WorkFolder, *, is_voted: bool = True) -> dict[str, Any]:
+    """Count the weights removed, by matrix and in all, and, of votes on weights, the zeros that scaling would add."""
     removed, total, extra, by_matrix = 0, 0, 0, {}
     for index, matrix in all_matrices(model):
         prune_mask = work.prune_mask(index, matrix)
         count = int(prune_mask.sum())
         survivors = len(work.record(index).survivors)
-        extra += int((~prune_mask & (work.totals(index, matrix) == survivors)).sum())
+        if is_voted:
+            extra += int((~prune_mask & (work.totals(index, matrix) == survivors)).sum())
         by_matrix[matrix.name] = count / matrix.numel
         removed, total = removed + count, total + matrix.numel
-    return {
+    counts: dict[str, Any] = {
         "removed_weights": removed,
         "prunable_weights": total,
         "achieved_fraction": removed / total,
-        "unanimous_but_kept_weights": extra,
-        "fraction_by_matrix": by_matrix,
     }
+    if is_voted:
+        counts["unanimous_but_kept_weights"] = extra
+    return counts | {"fraction_by_matrix": by_matrix}

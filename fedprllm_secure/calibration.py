@@ -40,13 +40,16 @@ class InputEnergy:
     """Sums of squared inputs by stream of windows and by stream of activations.
 
     Attributes:
-        energies: by input stream, float64 (streams, in): sum over tokens of the squared input of each channel.
-        tokens: by input stream, int64 (streams,): tokens counted (fewer than all for an expert).
+        sources: by input stream of a matrix, the stream that stands for all with the very same activations (those of q
+            for q, k and v).
+        energies: by source, float64 (streams, in): sum over tokens of the squared input of each channel.
+        tokens: by source, int64 (streams,): tokens counted (fewer than all for an expert).
     """
 
     def __init__(self, num_streams: int) -> None:
         """Start at zero."""
         self._num_streams = num_streams
+        self.sources: dict[str, str] = {}
         self.energies: dict[str, Tensor] = {}
         self.tokens: dict[str, Tensor] = {}
 
@@ -60,17 +63,12 @@ class InputEnergy:
         self.energies[key].index_add_(0, segments, energy.double())
         self.tokens[key].index_add_(0, segments, torch.full_like(segments, tokens))
 
-    def of(self, matrix: PrunableMatrix, stream: int) -> Tensor | None:
-        """Give what one stream of windows sent into a matrix, (in,); None where none of its tokens got there."""
-        if matrix.stream not in self.energies or self.tokens[matrix.stream][stream] == 0:
-            return None
-        return self.energies[matrix.stream][stream]
-
-    def of_first(self, matrix: PrunableMatrix, count: int) -> Tensor | None:
-        """Give what the first ``count`` streams together sent into a matrix, (in,), or None."""
-        if matrix.stream not in self.energies or self.tokens[matrix.stream][:count].sum() == 0:
-            return None
-        return self.energies[matrix.stream][:count].sum(0)
+    def of(self, rows: slice) -> dict[str, Tensor | None]:
+        """Give what these streams of windows together sent into each source, (in,); None where no token got there."""
+        return {
+            source: energy[rows].sum(0) if bool(self.tokens[source][rows].any()) else None
+            for source, energy in self.energies.items()
+        }
 
     def check_finite(self, streams: Sequence[Stream], block_name: str) -> None:
         """Refuse infinite or undefined activations.
@@ -104,7 +102,7 @@ class InputRecorder:
         self._experts = {m.parameter: block.get_parameter(m.parameter) for m in matrices if m.region}
         self._segments = torch.empty(0, dtype=torch.int64)
         self._last_input: Tensor | None = None
-        self._last_energy: Tensor | None = None
+        self._last_source = ""
         self._last_module: str | None = None
         self._stops_early = False
 
@@ -144,13 +142,10 @@ class InputRecorder:
             activations = args[0]
             # Matrices that share an input (q, k, v) are called one after the other with the very same tensor.
             if activations is not self._last_input:
-                windows = len(self._segments)
-                shaped = activations.reshape(windows, -1, activations.shape[-1])
-                self._last_input = activations
-                self._last_energy = _energy(shaped)
-                self._tokens = shaped.shape[1]
-            assert self._last_energy is not None
-            self._sums.add(key, self._segments, self._last_energy, self._tokens)
+                shaped = activations.reshape(len(self._segments), -1, activations.shape[-1])
+                self._last_input, self._last_source = activations, key
+                self._sums.add(key, self._segments, _energy(shaped), shaped.shape[1])
+            self._sums.sources[key] = self._last_source
             self._latest = key
             if self._stops_early and key == self._last_module:
                 raise _AllSeen
@@ -160,6 +155,7 @@ class InputRecorder:
     def add_routed(self, key: str, activations: Tensor) -> None:
         """Add the tokens (tokens, in) that one expert received; all of one stream."""
         segment = self._segments[:1]
+        self._sums.sources[key] = key
         self._sums.add(key, segment, _energy(activations[None]), activations.shape[0])
 
     def expert_of(self, weight: Any) -> str | None:

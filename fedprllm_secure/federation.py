@@ -1,52 +1,63 @@
 """Federated pruning: one loop over decoder blocks, several clients, one prune mask (FedPrLLM, arXiv 2505.13547).
 
-For every block: calibrate all streams of windows, let each client decide what it would remove, sum the clients'
-vectors in one session of the protocol, let the server select the global prune mask, and let hidden states flow on. The
-in-process simulation and a deployment drive the same roles.
+For every block: calibrate all streams of windows, let each client make what it shares, sum the clients' vectors in one
+session of the protocol, let the server choose the global prune mask, and let hidden states flow on. Where statistics of
+the unpruned model are shared, one session serves all blocks: `fedprllm_secure.survey`. The in-process simulation and a
+deployment drive the same roles.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fedprllm_secure.calibration import InputEnergy, Stream, advance, calibrate, row_batches
+from fedprllm_secure.calibration import InputEnergy
 from fedprllm_secure.data.windows import Windows
-from fedprllm_secure.editing import EditableBlock, pruned_edit
+from fedprllm_secure.editing import EditableBlock
 from fedprllm_secure.errors import InputError
-from fedprllm_secure.hidden_states import HiddenStates
 from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
 from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
-from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties
-from fedprllm_secure.payloads import PAYLOADS
-from fedprllm_secure.payloads.device_packing import pack_on_device
-from fedprllm_secure.pruners import PRUNERS, Pruned
+from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties, yardstick_windows
+from fedprllm_secure.payloads import Decision, PartyView, Payload
+from fedprllm_secure.propagation import Clock, Propagation
+from fedprllm_secure.pruners import Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
-from fedprllm_secure.selection import select, tie_order
+from fedprllm_secure.sessions import Clients, Contents, Dropouts, Sessions, cost_by_step
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
-from protocols import (
-    PROTOCOLS,
-    Integers,
-    PackedVector,
-    Roster,
-    SessionPlan,
-    SessionResult,
-    Simulation,
-    Step,
-    generate_signing_key,
-)
+from protocols import PROTOCOLS, Simulation
 
 Progress = Callable[[str, int, int], None]
+Masks = dict[str, dict[str, Tensor]]  # by variant, then by matrix name
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block on the device.
+
+    Attributes:
+        index: its number.
+        matrices: its prunable matrices.
+        editable: its weights.
+    """
+
+    index: int
+    matrices: Sequence[PrunableMatrix]
+    editable: EditableBlock
+
+    def view(self, sums: InputEnergy | None = None, energies: Mapping[str, Tensor | None] | None = None) -> PartyView:
+        """Give a party's view of it; without energies the server's."""
+        sources = {} if sums is None else sums.sources
+        return PartyView(self.matrices, self.editable.weight, sources, energies or {})
 
 
 class Federation:
@@ -64,7 +75,7 @@ class Federation:
         batch_windows: int = 8,
         hidden_dtype: torch.dtype | None = None,
         hidden_memory_bytes: int = 4 << 30,
-        dropouts: Callable[[int], Mapping[Step, frozenset[int]]] = lambda _: {},
+        dropouts: Dropouts = lambda _: {},
         transcript: Callable[[int, Any], None] | None = None,
         progress: Progress = lambda *_: None,
     ) -> None:
@@ -91,24 +102,30 @@ class Federation:
         self.thresholds = thresholds or Thresholds.choose(method.protocol, windows.num_clients)
         self.baselines = baselines or Baselines()
         self.num_clients = windows.num_clients
-        self._batch, self._dropouts = batch_windows, dropouts
-        self._transcript, self._progress = transcript, progress
-        self._payload, self._pruner = PAYLOADS[method.payload], PRUNERS[method.pruner]
-        self._keys = [generate_signing_key() for _ in range(self.num_clients)]
-        self._roster = Roster.of(self._keys)
-        self._manifest = Manifest(model, method, self._roster, window_length=windows.length)
+        self._dropouts, self._progress = dropouts, progress
+        protocol = PROTOCOLS[method.protocol]
+        self.payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients))
+        clients = Clients(self.num_clients)
+        self._manifest = Manifest(model, method, clients.roster, window_length=windows.length)
+        self.sessions = Sessions(
+            protocol, self.thresholds, clients, self._manifest, work, dropouts=dropouts, transcript=transcript
+        )
         _check_vocabulary(windows.ids, model, "the clients' windows")
         if self.baselines.public is not None:
             _check_vocabulary(self.baselines.public, model, "the public windows")
-        self._parties = Parties(windows, self.baselines, method.schedule)
-        self._states = HiddenStates(
-            len(self._parties.ids),
-            (windows.length, model.hidden_size),
-            hidden_dtype or model.dtype,
-            memory_limit_bytes=hidden_memory_bytes,
-            folder=work.folder,
+        yardstick = None if self.payload.submits_decision else yardstick_windows(windows.length, model.vocabulary_size)
+        self.parties = Parties(
+            windows, self.baselines, method.schedule, yardstick=yardstick, by_window=method.is_surveyed
         )
-        self._seconds: dict[str, float] = {}
+        self.propagation = Propagation(
+            model,
+            self.parties,
+            batch_windows=batch_windows,
+            hidden_dtype=hidden_dtype,
+            hidden_memory_bytes=hidden_memory_bytes,
+            folder=work.folder,
+            keep_outputs=method.schedule.propagate == "dense",
+        )
 
     def run(self) -> None:
         """Prune every block that is not finished yet.
@@ -118,17 +135,36 @@ class Federation:
                 another run or is in use.
             protocols.ProtocolError: a session failed; what was finished before stays.
         """
-        with self.work.locked():
+        with self.work.locked(), torch.no_grad():
             self._claim_work()
-            self._run()
+            for index in range(self.model.num_blocks):
+                for matrix in prunable_matrices(self.model, index):
+                    self.method.sparsity.check_fits(matrix.name, matrix.shape)
+            if self.method.is_surveyed:
+                from fedprllm_secure.survey import Survey
+
+                Survey(self, progress=self._progress).run()
+            else:
+                self._run()
+
+    def finished_blocks(self) -> int:
+        """Count the blocks, from the first on, that an earlier run finished.
+
+        Raises:
+            InputError: something that the others rest on is gone.
+        """
+        return self.work.finished_blocks(needs_states=not self.method.is_surveyed)
+
+    def claim(self) -> str:
+        """Say in a line what the protocol protects against under the thresholds of this run."""
+        return self.sessions.claim(self._contents(0))
 
     def _claim_work(self) -> None:
         """Make sure that finished blocks, if any, are this very run's."""
-        public = self.baselines.public
         settings = self.method.manifest() | {
             "clients": self.num_clients,
             "dtype": str(self.model.dtype),
-            "hidden_dtype": str(self._states.dtype),
+            "hidden_dtype": str(self.propagation.states.dtype),
             "central": self.baselines.central,
             "local_only": list(self.baselines.local_only),
             "magnitude": self.baselines.magnitude,
@@ -138,232 +174,147 @@ class Federation:
                 for index in range(self.model.num_blocks)
             ],
         }
-        texts = {"windows": self.windows.ids, "public windows": public}
+        texts = {"windows": self.windows.ids, "public windows": self.baselines.public}
         self.work.claim("federation", settings, texts=texts, digests={"model": self.model.checkpoint.sha256})
 
     def _run(self) -> None:
-        first = self.work.finished_blocks()
-        for index in range(self.model.num_blocks):
-            matrices = prunable_matrices(self.model, index)
-            for matrix in matrices:
-                self.method.sparsity.check_fits(matrix.name, matrix.shape)
-            try:
-                PROTOCOLS[self.method.protocol].check(self._plan(index, matrices, session_number=0))
-            except ValueError as error:
-                raise InputError(f"--protocol {self.method.protocol}: {error}") from error
-        self._progress("prune", first, self.model.num_blocks)
-        with self.model.outer():
-            self._embed(fill=first == 0)
-        if 0 < first < self.model.num_blocks:
-            self.work.load_states(first, self._states)
+        first, last = self.finished_blocks(), self.model.num_blocks
+        one_shot = self.method.schedule.rounds == "one-shot"
+        for index in range(last) if one_shot else []:
+            self.sessions.check(self._contents(index))
+        self._progress("prune", first, last)
+        self.embed(first)
         for index in range(first):
             self._announce(self.work.prune_mask(index, matrix) for matrix in prunable_matrices(self.model, index))
-        for index in range(first, self.model.num_blocks):
-            self._prune_block(index)
+        clock = Clock()
+        with clock.timed("protocol"):
+            # Clients of a one-shot run wait for no result, so nothing stands between them and all their keys.
+            opened = self.sessions.open([self._contents(index) for index in range(first, last)] if one_shot else [])
+        for index in range(first, last):
+            self._prune_block(index, opened.pop(0) if opened else None, clock)
+            clock = Clock()
             release_freed_memory(self.model.block_bytes(index))
-            self._progress("prune", index + 1, self.model.num_blocks)
+            self._progress("prune", index + 1, last)
 
-    @torch.no_grad()
-    def _prune_block(self, index: int) -> None:
-        self._seconds = {}
+    def embed(self, first: int) -> None:
+        """Make the hidden states that enter block ``first``, or read them back."""
+        with self.model.outer():
+            self.propagation.embed(fill=first == 0)
+        if 0 < first < self.model.num_blocks:
+            self.work.load_states(first, self.propagation.states)
+
+    def _prune_block(self, index: int, session: Simulation | None, clock: Clock) -> None:
         started = time.perf_counter()
-        matrices = prunable_matrices(self.model, index)
         with ExitStack() as stack:
-            with self._timed("load"):
-                block = stack.enter_context(self.model.block(index))
-            editable = EditableBlock(block, matrices)
-            with self._timed("calibrate"):
-                sums = calibrate(
-                    self.model,
-                    index,
-                    matrices,
-                    self._states,
-                    self._parties.streams,
-                    batch_windows=self._batch,
-                    keep_outputs=self.method.schedule.propagate == "dense",
-                )
-            session = self._open_session(index, matrices)
-            masks, unseen = self._run_parties(index, editable, matrices, sums, session)
-            with self._timed("protocol"):
+            block = self.enter(index, stack, clock)
+            with clock.timed("calibrate"):
+                sums = self.propagation.calibrate(index, block.matrices)
+            payload = self.prepared(block, sums)
+            if session is None:
+                with clock.timed("protocol"):
+                    (session,) = self.sessions.open([_contents(index, payload, block.view(sums))])
+            masks, unseen = self._run_parties(block, payload, sums, session, clock)
+            with clock.timed("protocol"):
                 result = session.close()
-            with self._timed("select"):
-                masks[FEDERATED] = self._select(editable, matrices, result)
+            with clock.timed("select"):
+                chosen = payload.choose(block.view(sums), result.totals, survivors=len(result.survivors))
+                masks[FEDERATED] = chosen
             if self.method.schedule.propagate == "global":
-                decided = {name: Pruned(prune_mask) for name, prune_mask in masks[FEDERATED].items()}
-                self._flow(index, editable, decided, self._parties.all_clients)
-            self._announce(masks[FEDERATED][matrix.name] for matrix in matrices)
-            masks |= self._shortcuts(editable, matrices, sums)
-            self._seconds["pruning"] = time.perf_counter() - started
+                decided = {name: Pruned(prune_mask) for name, prune_mask in chosen.items()}
+                with clock.timed("propagate"):
+                    self.propagation.flow(index, block.editable, decided, self.parties.all_clients)
+            self._announce(chosen[matrix.name] for matrix in block.matrices)
+            masks |= self.shortcuts(block, sums)
+            clock.seconds["pruning"] = time.perf_counter() - started
             record = BlockRecord(
                 survivors=[int(client) for client in result.survivors],
                 unseen_experts=unseen,
-                seconds=dict(self._seconds),
-                cost_by_step=_cost_by_step(result),
+                seconds=dict(clock.seconds),
+                cost_by_step=cost_by_step(result),
             )
-            totals = {m.name: torch.from_numpy(result.totals[m.name]).view(m.shape) for m in matrices}
-            self.work.save_block(index, record, totals, masks, self._states)
+            totals = {name: torch.from_numpy(total) for name, total in result.totals.items()}
+            self.work.save_states(index + 1, self.propagation.states)
+            self.work.save_block(index, record, totals, masks)
+            self.work.drop_states(index)
+
+    def enter(self, index: int, stack: ExitStack, clock: Clock) -> Block:
+        """Load a block onto the device for as long as ``stack`` stands."""
+        matrices = prunable_matrices(self.model, index)
+        with clock.timed("load"):
+            module = stack.enter_context(self.model.block(index))
+        return Block(index, matrices, EditableBlock(module, matrices))
+
+    def prepared(self, block: Block, sums: InputEnergy) -> Payload:
+        """Fit the payload to a block by what the public party sent into it."""
+        if self.parties.public is None:
+            return self.payload
+        public = self.parties.streams[self.parties.public]
+        share = self.windows.per_client / (public.stop - public.start)
+        view = block.view(sums, self.parties.energies(sums, self.parties.public))
+        return self.payload.prepared(view, share=share)
 
     def _run_parties(
-        self,
-        index: int,
-        editable: EditableBlock,
-        matrices: Sequence[PrunableMatrix],
-        sums: InputEnergy,
-        session: Simulation,
-    ) -> tuple[dict[str, dict[str, Tensor]], int]:
+        self, block: Block, payload: Payload, sums: InputEnergy, session: Simulation, clock: Clock
+    ) -> tuple[Masks, int]:
         """Let every client decide, submit and go on, then every baseline; one party's masks are held at a time."""
         propagate = self.method.schedule.propagate
         present = set(session.submitters())
-        masks: dict[str, dict[str, Tensor]] = {}
+        masks: Masks = {}
         unseen = 0
-        for number, stream in enumerate(self._parties.streams):
-            energies = {m.stream: sums.of(m, number) for m in matrices}
-            pruned, missing = self._decide(editable, matrices, energies)
-            is_client = self._parties.is_client(number)
-            unseen += missing if is_client else 0
+        for number, stream in enumerate(self.parties.streams):
+            view = block.view(sums, self.parties.energies(sums, number))
+            variant, is_client = self.parties.variant(number), self.parties.is_client(number)
+            flows_on_alone = propagate == "local" or (propagate == "global" and not is_client)
+            unseen += view.unseen() if is_client else 0
+            decision: Decision | None = None
+            if variant is not None or flows_on_alone or payload.submits_decision:
+                with clock.timed("decide"):
+                    decision = payload.decide(view)
             if number in present:
-                with self._timed("protocol"):
-                    session.submit(number, self._vectors(session.plan, matrices, pruned))
-            variant = self._parties.variant(number)
-            if variant is not None:
-                masks[variant] = {name: decision.prune_mask for name, decision in pruned.items()}
-            if propagate == "local" or (propagate == "global" and not is_client):
-                self._flow(index, editable, pruned, stream)
+                with clock.timed("protocol"):
+                    self.sessions.submit(session, number, payload.vectors(view, decision))
+            if decision is not None and variant is not None:
+                masks[variant] = decision.prune_masks
+            if decision is not None and flows_on_alone:
+                with clock.timed("propagate"):
+                    self.propagation.flow(block.index, block.editable, decision.pruned, stream)
         return masks, unseen
-
-    def _vectors(
-        self, plan: SessionPlan, matrices: Sequence[PrunableMatrix], pruned: Mapping[str, Pruned]
-    ) -> dict[str, Integers | PackedVector]:
-        """Make what a client submits; on a GPU it is packed there, so that packed words cross to the host."""
-        protocol = PROTOCOLS[self.method.protocol]
-        vectors: dict[str, Integers | PackedVector] = {}
-        for matrix, spec in zip(matrices, plan.vectors, strict=True):
-            values = self._payload.vector(matrix, pruned[matrix.name])
-            if values.device.type == "cpu":
-                vectors[spec.name] = values.numpy()
-            else:
-                vectors[spec.name] = pack_on_device(values, protocol.layout(plan, spec), bound=spec.bound)
-        return vectors
-
-    def _decide(
-        self, editable: EditableBlock, matrices: Sequence[PrunableMatrix], energies: Mapping[str, Tensor | None]
-    ) -> tuple[dict[str, Pruned], int]:
-        """Let one party prune every matrix; count the experts it never saw."""
-        decided, unseen = {}, 0
-        with self._timed("decide"):
-            for matrix in matrices:
-                weight = editable.weight(matrix)
-                weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
-                energy = energies[matrix.stream]
-                if energy is None and not matrix.region:
-                    raise InputError(
-                        f"{matrix.name} takes no part in the model's forward pass, so it cannot be calibrated; this "
-                        "architecture cannot be pruned"
-                    )
-                if energy is None:
-                    # No token of this party reached the expert: all its inputs count alike, which is magnitude.
-                    unseen += 1
-                    energy = torch.ones(matrix.shape[1], device=weight.device)
-                decided[matrix.name] = self._pruner(
-                    weight,
-                    energy.to(weight.device, weight.dtype),
-                    sparsity=self.method.sparsity,
-                    group=self.method.local_group,
-                )
-        return decided, unseen
 
     def _announce(self, prune_masks: Iterable[Tensor]) -> None:
         """Bind later sessions to a block's result, where clients are told it before they go on."""
         if self.method.schedule.propagate == "global":
             self._manifest.announce(prune_masks)
 
-    def _flow(self, index: int, editable: EditableBlock, pruned: Mapping[str, Pruned], stream: Stream) -> None:
-        with self._timed("propagate"), editable.edited(pruned_edit(pruned)):
-            advance(self.model, index, self._states, stream, batch_windows=self._batch)
-
-    def _select(
-        self, editable: EditableBlock, matrices: Sequence[PrunableMatrix], result: SessionResult
-    ) -> dict[str, Tensor]:
-        selected = {}
-        for matrix in matrices:
-            weight = editable.weight(matrix)
-            keys = [
-                self._payload.removal_keys(matrix, result.totals[matrix.name]).to(weight.device),
-                *tie_order(self.method.ties, weight, seed=self.method.seed, name=matrix.name),
-            ]
-            selected[matrix.name] = select(keys, self.method.sparsity, self.method.group)
-        return selected
-
-    def _shortcuts(
-        self, editable: EditableBlock, matrices: Sequence[PrunableMatrix], sums: InputEnergy
-    ) -> dict[str, dict[str, Tensor]]:
+    def shortcuts(self, block: Block, sums: InputEnergy) -> Masks:
         """Make the baselines that need no forward pass of their own."""
-        found = {}
+        found: Masks = {}
         if self.baselines.central and self.method.schedule.propagate == "dense":
             # Unpruned activations do not depend on who holds a window: the parties' sums are the central party's.
-            energies = {m.stream: sums.of_first(m, self.num_clients) for m in matrices}
-            decided, _ = self._decide(editable, matrices, energies)
-            found[CENTRAL] = {name: decision.prune_mask for name, decision in decided.items()}
+            view = block.view(sums, self.parties.clients_energies(sums))
+            found[CENTRAL] = self.payload.decide(view).prune_masks
         if self.baselines.magnitude:
             found[MAGNITUDE] = {
                 m.name: magnitude(
-                    editable.weight(m), torch.empty(0), sparsity=self.method.sparsity, group=self.method.local_group
+                    block.editable.weight(m),
+                    torch.empty(0),
+                    sparsity=self.method.sparsity,
+                    group=self.method.local_group,
                 ).prune_mask
-                for m in matrices
+                for m in block.matrices
             }
         return found
 
-    def _embed(self, *, fill: bool) -> None:
-        """Fill the hidden states that enter block 0; a resumed run only records what blocks need for each shape."""
-        seen: set[int] = set()
-        for stream in [*self._parties.streams, self._parties.all_clients]:
-            for rows in row_batches(stream.start, stream.stop, self._batch):
-                count = rows.stop - rows.start
-                if fill or count not in seen:
-                    hidden = self.model.embed(self._parties.ids[rows])
-                    if fill:
-                        self._states.write(rows.start, hidden)
-                seen.add(count)
-        for rows in row_batches(0, len(self._parties.ids), self._batch):  # batches across streams may have another size
-            if rows.stop - rows.start not in seen:
-                self.model.embed(self._parties.ids[rows])
-                seen.add(rows.stop - rows.start)
+    def _contents(self, index: int) -> Contents:
+        matrices = prunable_matrices(self.model, index)
+        return _contents(index, self.payload, PartyView(matrices, _no_weights))
 
-    def claim(self) -> str:
-        """Say in a line what the protocol protects against under the thresholds of this run."""
-        plan = self._plan(0, prunable_matrices(self.model, 0), session_number=0)
-        return PROTOCOLS[self.method.protocol].claim(plan)
 
-    def _plan(self, index: int, matrices: Sequence[PrunableMatrix], *, session_number: int) -> SessionPlan:
-        return SessionPlan(
-            manifest_hash=self._manifest.digest(block=index, session_number=session_number),
-            session_number=session_number,
-            roster=self._roster,
-            vectors=self._payload.specs(matrices),
-            recovery_threshold=self.thresholds.recovery_threshold,
-            minimum_survivors=self.thresholds.minimum_survivors,
-            assumed_colluders=self.thresholds.assumed_colluders,
-            neighbours=self.thresholds.neighbours,
-            beacon=self.thresholds.beacon,
-        )
+def _contents(index: int, payload: Payload, view: PartyView) -> Contents:
+    return Contents(index, payload.specs(view), payload.public())
 
-    def _open_session(self, index: int, matrices: Sequence[PrunableMatrix]) -> Simulation:
-        plan = self._plan(index, matrices, session_number=self.work.next_session_number())
-        recorder = None if self._transcript is None else partial(self._transcript, index)
-        session = Simulation(
-            PROTOCOLS[self.method.protocol], plan, self._keys, dropouts=self._dropouts(index), transcript=recorder
-        )
-        with self._timed("protocol"):
-            session.open()
-        return session
 
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - started
+def _no_weights(matrix: PrunableMatrix) -> Tensor:
+    raise AssertionError(f"the shape of {matrix.name} needs no weights")
 
 
 def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:
@@ -372,17 +323,3 @@ def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:
             f"{what} hold token ids from {int(ids.min())} to {int(ids.max())}, the model knows 0 to "
             f"{model.vocabulary_size - 1}; cut them with the model's own tokenizer"
         )
-
-
-def _cost_by_step(result: SessionResult) -> dict[str, dict[str, float]]:
-    return {
-        step.name.lower(): {
-            "client_up_max_bytes": max(traffic.bytes_up.values(), default=0),
-            "client_down_max_bytes": max(traffic.bytes_down.values(), default=0),
-            "server_in_bytes": traffic.server_bytes_in,
-            "server_out_bytes": traffic.server_bytes_out,
-            "client_max_seconds": max(traffic.client_seconds.values(), default=0.0),
-            "server_seconds": traffic.server_seconds,
-        }
-        for step, traffic in result.traffic.items()
-    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,15 @@ class Manifest:
             digest.update(hashlib.sha256(np.packbits(prune_mask.cpu().numpy()).tobytes()).digest())
         self._announced = digest.digest()
 
-    def digest(self, *, block: int, session_number: int) -> bytes:
-        """Give the SHA-256 that a session binds."""
-        session = {"block": block, "session_number": session_number, "announced": self._announced.hex()}
+    def digest(self, *, block: int, session_number: int, payload: Mapping[str, Any] | None = None) -> bytes:
+        """Give the SHA-256 that a session binds.
+
+        Args:
+            block: the block whose vectors it sums; 0 for a session over all blocks.
+            session_number: its number in the run.
+            payload: what parties must agree on of what is shared, beside the method.
+        """
+        session: dict[str, Any] = {"block": block, "session_number": session_number, "announced": self._announced.hex()}
+        session |= {"payload": dict(payload or {})}
         encoded = json.dumps(self._fixed | session, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(encoded.encode()).digest()

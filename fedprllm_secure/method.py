@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedprllm_secure.errors import InputError
-from fedprllm_secure.payloads import PAYLOADS
+from fedprllm_secure.payloads import PAYLOADS, Payload
 from fedprllm_secure.pruners import PRUNERS
 from fedprllm_secure.schedule import Schedule
 from fedprllm_secure.selection import TIES, Ties
@@ -58,6 +58,20 @@ class Method:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise InputError(f"{name}={getattr(self, name)} must be one of {', '.join(values)}")
+        if self.payload == "statistics" and self.schedule.propagate == "local":
+            raise InputError(
+                "propagate=local does not go with payload=statistics, which takes dense or global: a client that "
+                "shares no prune mask has no pruned block of its own"
+            )
+
+    @property
+    def is_surveyed(self) -> bool:
+        """Whether one session sums statistics of the unpruned model, for all blocks at once."""
+        return self.payload == "statistics" and self.schedule.propagate == "dense"
+
+    def make_payload(self, *, largest_bound: int) -> Payload:
+        """Make the payload; the protocol sums entries up to ``largest_bound`` exactly."""
+        return PAYLOADS[self.payload].of(self, largest_bound=largest_bound)
 
     def manifest(self) -> dict[str, Any]:
         """List what a session's manifest says of the method."""

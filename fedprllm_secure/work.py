@@ -55,6 +55,7 @@ class BlockRecord:
     Attributes:
         survivors: clients whose votes were counted.
         unseen_experts: (client, expert matrix) pairs that fell back on magnitude for want of tokens.
+        undecided_weights: weights whose order at the cutoff hangs on the rounding of shared statistics.
         seconds: by phase, and ``pruning`` for the block as a whole.
         cost_by_step: by protocol step, the bytes up and down and the seconds of the client with the most, and the bytes
             in and out and the seconds of the server.
@@ -62,6 +63,7 @@ class BlockRecord:
 
     survivors: list[int]
     unseen_experts: int = 0
+    undecided_weights: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     cost_by_step: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -138,8 +140,11 @@ class WorkFolder:
         write_durably(file, json.dumps({"opened": number + 1}).encode())
         return number
 
-    def finished_blocks(self) -> int:
+    def finished_blocks(self, *, needs_states: bool = True) -> int:
         """Count the blocks, from the first on, that need no work any more.
+
+        Args:
+            needs_states: whether the next block needs the hidden states that finished ones left.
 
         Raises:
             InputError: the hidden states that enter the next block are gone.
@@ -148,7 +153,7 @@ class WorkFolder:
         while self._block_file(count).exists():
             count += 1
         # They were on disk before the block counted as finished, and are needed: sessions are not run again for them.
-        if count and not self._hidden_file(count).exists():
+        if needs_states and count and not self._hidden_file(count).exists():
             raise InputError(
                 f"{self._hidden_file(count)} is missing, which finished blocks left behind; start over with --overwrite"
             )
@@ -160,18 +165,23 @@ class WorkFolder:
         record: BlockRecord,
         totals: Mapping[str, Tensor],
         prune_masks: Mapping[str, Mapping[str, Tensor]],
-        states: HiddenStates,
     ) -> None:
-        """Store a block's totals and the prune masks of every variant, then the hidden states that leave it."""
+        """Store a block's totals, by vector name, and the prune masks of every variant; the block is finished then."""
         tensors = {f"totals/{name}": _smallest(total) for name, total in totals.items()}
         for variant, masks in prune_masks.items():
             tensors |= {f"{variant}/{name}": _pack(prune_mask) for name, prune_mask in masks.items()}
-        states.save(self._hidden_file(index + 1))
         layout = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
         metadata = {"record": json.dumps(asdict(record))}
         with TensorWriter(self._block_file(index), layout, metadata=metadata) as writer:
             for name, tensor in tensors.items():
                 writer.write(name, tensor)
+
+    def save_states(self, index: int, states: HiddenStates) -> None:
+        """Store the hidden states that enter block ``index``."""
+        states.save(self._hidden_file(index))
+
+    def drop_states(self, index: int) -> None:
+        """Remove the hidden states that entered block ``index``, once nothing rests on them."""
         self._hidden_file(index).unlink(missing_ok=True)
 
     def load_states(self, index: int, states: HiddenStates) -> None:
@@ -184,9 +194,26 @@ class WorkFolder:
             return BlockRecord(**json.loads(opened.metadata()["record"]))
 
     def totals(self, index: int, matrix: PrunableMatrix) -> Tensor:
-        """Read a matrix's totals, int32 (out, in)."""
+        """Read a matrix's totals of votes, int32 (out, in); int64 where noise took them past that."""
+        return self.total(index, matrix.name).view(matrix.shape)
+
+    def total(self, index: int, name: str) -> Tensor:
+        """Read the totals of a vector, (length,) int32, or int64 where that is not enough."""
         with self._opened(index) as opened:
-            return opened.get_tensor(f"totals/{matrix.name}").to(torch.int32, copy=True).view(matrix.shape)
+            stored = opened.get_tensor(f"totals/{name}")
+        return stored if stored.dtype == torch.int64 else stored.to(torch.int32)
+
+    def totals_layout(self, index: int) -> dict[str, tuple[int, torch.dtype]]:
+        """List length and dtype of a block's totals by vector name, as :meth:`total` gives them."""
+        with self._opened(index) as opened:
+            slices = {key: opened.get_slice(key) for key in opened.keys() if key.startswith("totals/")}  # noqa: SIM118
+            return {
+                key.removeprefix("totals/"): (
+                    stored.get_shape()[0],
+                    torch.int64 if stored.get_dtype() == "I64" else torch.int32,
+                )
+                for key, stored in slices.items()
+            }
 
     def prune_mask(self, index: int, matrix: PrunableMatrix, variant: str = FEDERATED) -> Tensor:
         """Read a variant's prune mask of a matrix, bool (out, in)."""
@@ -229,12 +256,10 @@ def _keyed_digest(key: bytes, ids: Tensor) -> str:
 
 def _smallest(total: Tensor) -> Tensor:
     lowest, highest = (int(total.min()), int(total.max())) if total.numel() else (0, 0)
-    for dtype in (torch.uint8, torch.int16, torch.int32):
+    for dtype in (torch.uint8, torch.int16, torch.int32, torch.int64):
         limits = torch.iinfo(dtype)
         if limits.min <= lowest and highest <= limits.max:
             break
-    else:
-        raise ValueError(f"totals from {lowest} to {highest} must fit int32")
     return total.reshape(-1).to(dtype)
 
 

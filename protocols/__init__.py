@@ -30,7 +30,7 @@ from protocols.plain import Plain
 from protocols.roles import ClientRole, SecureAggregation, ServerRole
 from protocols.roster import Roster, generate_signing_key, public_key_bytes
 from protocols.session import SessionPlan, Step, VectorSpec
-from protocols.simulate import SessionResult, Simulation, run_session
+from protocols.simulate import SessionResult, Simulation, open_together, run_session
 from protocols.traffic import Direction, StepTraffic, TranscriptEntry
 
 PROTOCOLS: dict[str, SecureAggregation] = {
@@ -67,6 +67,7 @@ __all__ = [
     "UnusableTotals",
     "VectorSpec",
     "generate_signing_key",
+    "open_together",
     "pack",
     "public_key_bytes",
     "run_session",

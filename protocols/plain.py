@@ -27,7 +27,7 @@ from protocols.bodies import decode_bitmap, encode_advertisements, encode_bitmap
 from protocols.inputs import checked_vectors, layout_for, packed_words
 from protocols.packing import Integers, Layout, PackedVector, accumulate, check_words
 from protocols.roles import Totals
-from protocols.session import SessionPlan, Step, VectorSpec
+from protocols.session import LARGEST_INT64, SessionPlan, Step, VectorSpec
 from protocols.steps import StepOrder
 from protocols.submission import Piece, SubmissionBuffers, chunks, write_submission
 from protocols.wire import ClientPen, Frame, Message, open_from_server, server_message
@@ -57,6 +57,10 @@ class Plain:
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout for one summand: the server unpacks before it adds."""
         return layout_for(vector, 1)
+
+    def largest_bound(self, clients: int) -> int:
+        """Return the largest bound whose total over these clients fits a 64-bit integer."""
+        return LARGEST_INT64 // clients
 
     def client(self, plan: SessionPlan, index: int, signing_key: Ed25519PrivateKey) -> PlainClient:
         """Return the role of the client at this roster index."""

@@ -171,6 +171,9 @@ class SecureAggregation(Protocol):
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout in which a client's vector is packed, for callers that pack it themselves."""
 
+    def largest_bound(self, clients: int) -> int:
+        """Return the largest bound of a vector without sign whose sum over these clients is exact; 0 if none is."""
+
     def client(self, plan: SessionPlan, index: int, signing_key: Ed25519PrivateKey) -> ClientRole:
         """Return the role of the client at this roster index.
 

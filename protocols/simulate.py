@@ -1,25 +1,26 @@
-"""A whole session in one process, driven through the same role objects as a deployment.
+"""Whole sessions in one process, driven through the same role objects as a deployment.
 
 Clients are served one after the other and hand in their vectors one at a time, so that no more than one client's
-vectors need to exist at once. Knows no protocol: any `SecureAggregation` will do.
+vectors need to exist at once. Sessions that are planned together may be opened together: then every client sends one
+bundle for all of them in advertise and one in share, and is sent bundles, while each session keeps keys, id and
+survivors of its own. Knows no protocol: any `SecureAggregation` will do.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeVar
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from protocols.bundle import bundle_overhead, decode_bundle, encode_bundle
+from protocols.errors import TooFewSurvivors
 from protocols.packing import Integers, PackedVector
 from protocols.roles import SecureAggregation, Totals
 from protocols.session import SessionPlan, Step
+from protocols.simulated_roles import SimulatedRoles
 from protocols.traffic import Direction, StepTraffic, TranscriptEntry
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class SessionResult:
 
 
 class Simulation:
-    """One session: `open`, then `submit` for every client of `submitters`, then `close`."""
+    """One session: `open` (or `open_together`), then `submit` for every client of `submitters`, then `close`."""
 
     def __init__(
         self,
@@ -61,52 +62,35 @@ class Simulation:
         Raises:
             ValueError: If keys do not fit the roster, a dropout is not of the roster, or the protocol refuses the plan.
         """
-        if len(signing_keys) != len(plan.roster):
-            raise ValueError(
-                f"signing_keys={len(signing_keys)} keys must be one for each of {len(plan.roster)} clients"
-            )
-        self._dropped_at = dict.fromkeys(range(len(plan.roster)), Step.REVEAL + 1)
-        for step, clients in (dropouts or {}).items():
-            for client in clients:
-                if client not in self._dropped_at:
-                    raise ValueError(f"dropouts={client} at {step.name.lower()} must be an index of the roster")
-                self._dropped_at[client] = min(self._dropped_at[client], step)
-        self.plan = plan
-        self._clients = [protocol.client(plan, index, key) for index, key in enumerate(signing_keys)]
-        self._server = protocol.server(plan)
-        self._transcript = transcript
-        self._to_submit: set[int] = set()
-        self._submitted: list[int] = []
-        self.traffic: dict[Step, StepTraffic] = {step: StepTraffic() for step in Step}
+        self.roles = SimulatedRoles(protocol, plan, signing_keys, dropouts=dropouts or {}, transcript=transcript)
+
+    @property
+    def plan(self) -> SessionPlan:
+        """The session's plan."""
+        return self.roles.plan
+
+    @property
+    def traffic(self) -> Mapping[Step, StepTraffic]:
+        """Bytes and seconds of each step so far."""
+        return self.roles.traffic
+
+    @property
+    def failure(self) -> TooFewSurvivors | None:
+        """Why the session ended without totals; None while it goes on or has its totals."""
+        return self.roles.failure
 
     def open(self) -> None:
-        """Let every client that is there advertise and share.
+        """Let every client that is there advertise and share, and hand it its inbox.
 
         Raises:
             TooFewSurvivors: If too few clients are left for the session to go on.
+            RepeatedStep: If the session was opened before.
         """
-        server = self._server
-        advertised = [client for client in range(len(self._clients)) if self._does(client, Step.ADVERTISE)]
-        for client in advertised:
-            message = self._at_client(Step.ADVERTISE, client, self._clients[client].advertise)
-            self._up(Step.ADVERTISE, client, message, server.receive_advertisement)
-        shared = self._round_trip(
-            Step.SHARE,
-            advertised,
-            server.roster_message,
-            lambda client: self._clients[client].share,
-            server.receive_share,
-        )
-        self._to_submit = {client for client in shared if self._does(client, Step.SUBMIT)}
-        # The first inbox closes share, so that a session without enough clients ends before anyone computes a vector.
-        self._at_server(Step.SUBMIT, partial(server.inbox, min(shared, default=0)))
-        for client in shared:
-            if client not in self._to_submit:
-                self._down(Step.SUBMIT, client, server.inbox)
+        open_together([self])
 
     def submitters(self) -> tuple[int, ...]:
         """Return the clients that have yet to submit, ascending."""
-        return tuple(sorted(self._to_submit))
+        return tuple(sorted(self.roles.inboxes))
 
     def submit(
         self, client: int, vectors: Mapping[str, Integers | PackedVector], *, vanish_after: int | None = None
@@ -121,93 +105,89 @@ class Simulation:
         Raises:
             ValueError: If the client is not one of `submitters`, or as `ClientRole.submit`.
         """
-        if client not in self._to_submit:
+        if client not in self.roles.inboxes:
             raise ValueError(f"client={client} must be one of those that have yet to submit, {self.submitters()}")
-        inbox = self._down(Step.SUBMIT, client, self._server.inbox)
-        messages = self._at_client(Step.SUBMIT, client, partial(self._clients[client].submit, inbox, vectors))
-        self._to_submit.discard(client)
+        messages = self.roles.submission(client, vectors)
         sent = 0
-        while sent != vanish_after:
-            message = self._at_client(Step.SUBMIT, client, partial(next, messages, None))
-            if message is None:
-                self._submitted.append(client)
-                return
-            self._up(Step.SUBMIT, client, message, self._server.receive_submission)
+        while sent != vanish_after and (message := next(messages, None)) is not None:
+            self.roles.receive(Step.SUBMIT, client, message)
             sent += 1
 
     def close(self) -> SessionResult:
-        """Let the survivors confirm and reveal, and return the totals.
+        """Let the survivors confirm and reveal, drop all roles with whatever they still hold, and return the totals.
 
         Raises:
-            TooFewSurvivors: If too few clients are left for the totals to be opened.
+            TooFewSurvivors: If too few clients are left for the totals to be opened, or the session failed before.
+            RepeatedStep: If the session was closed before.
             ValueError: If a client that is there has not submitted.
         """
-        if self._to_submit:
+        if self.roles.inboxes:
             raise ValueError(f"clients {self.submitters()} must submit before the session is closed")
-        server = self._server
-        confirmed = self._round_trip(
-            Step.CONFIRM,
-            sorted(self._submitted),
-            server.survivor_list,
-            lambda client: self._clients[client].confirm,
-            server.receive_confirmation,
-        )
-        self._round_trip(
-            Step.REVEAL,
-            confirmed,
-            server.reveal_request,
-            lambda client: self._clients[client].reveal,
-            server.receive_reveal,
-        )
-        totals = self._at_server(Step.REVEAL, server.totals)
-        return SessionResult(totals, server.survivors(), self.traffic)
+        for step in (Step.CONFIRM, Step.REVEAL):
+            _round_trip([self.roles], step)
+        totals, survivors = self.roles.finish()
+        return SessionResult(totals, survivors, self.roles.traffic)
 
-    def _round_trip(
-        self,
-        step: Step,
-        recipients: Sequence[int],
-        ask: Callable[[int], bytes],
-        answer: Callable[[int], Callable[[bytes], bytes]],
-        receive: Callable[[bytes], None],
-    ) -> list[int]:
-        """Send the server's message to each recipient and its answer back; return the clients that answered."""
-        answered = []
-        for client in recipients or [0]:  # with nobody left, asking is what makes the server end the session
-            message = self._down(step, client, ask)
-            if self._does(client, step):
-                reply = self._at_client(step, client, partial(answer(client), message))
-                self._up(step, client, reply, receive)
-                answered.append(client)
-        return answered
 
-    def _does(self, client: int, step: Step) -> bool:
-        return step < self._dropped_at[client]
+def open_together(sessions: Sequence[Simulation]) -> None:
+    """Let every client that is there advertise and share in all sessions at once, and hand it its inboxes.
 
-    def _down(self, step: Step, client: int, make: Callable[[int], bytes]) -> bytes:
-        message = self._at_server(step, partial(make, client))
-        self._record(step, Direction.SENT, client, message)
-        return message
+    What one party sends another in a step travels as one bundle (`protocols.bundle`), or bare if there is one session.
+    Transcript and traffic of a session have its own messages, as they are cut out of the bundles; the other bytes of a
+    bundle count as traffic of the first session that it holds a message of. Seconds are those of the roles.
 
-    def _up(self, step: Step, client: int, message: bytes, receive: Callable[[bytes], None]) -> None:
-        self._record(step, Direction.RECEIVED, client, message)
-        self._at_server(step, partial(receive, message))
+    A session that fails falls silent while the others are opened; its `failure` says why.
 
-    def _record(self, step: Step, direction: Direction, client: int, message: bytes) -> None:
-        self.traffic[step].add_message(direction, client, len(message))
-        if self._transcript is not None:
-            self._transcript(TranscriptEntry(step, direction, client, message))
+    Args:
+        sessions: Sessions of one roster that have not begun, ascending by session number.
 
-    def _at_client(self, step: Step, client: int, work: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        result = work()
-        self.traffic[step].add_client_seconds(client, time.perf_counter() - start)
-        return result
+    Raises:
+        TooFewSurvivors: If too few clients are left for a session to go on; of several failures the first session's.
+        RepeatedStep: If a session was opened before.
+        ValueError: If the sessions do not belong in one bundle.
+    """
+    _check_together([session.plan for session in sessions])
+    roles = [session.roles for session in sessions]
+    for one in roles:
+        one.require_running()
+    for step in (Step.ADVERTISE, Step.SHARE, Step.SUBMIT):
+        _round_trip(roles, step)
+    for one in roles:
+        if one.failure is not None:
+            raise one.failure
 
-    def _at_server(self, step: Step, work: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        result = work()
-        self.traffic[step].server_seconds += time.perf_counter() - start
-        return result
+
+def _check_together(plans: Sequence[SessionPlan]) -> None:
+    if not plans:
+        raise ValueError("sessions=() must have at least one session")
+    if len({plan.roster.digest for plan in plans}) > 1:
+        raise ValueError(f"sessions={len(plans)} sessions must have one roster: a bundle comes from one client")
+    numbers = [plan.session_number for plan in plans]
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise ValueError(f"sessions={numbers} must be in ascending order of distinct session numbers")
+
+
+def _round_trip(sessions: Sequence[SimulatedRoles], step: Step) -> None:
+    """Carry the server's messages of a step to each client in turn, and the client's answers back."""
+    for client in range(len(sessions[0].plan.roster)):
+        asked = [session.ask(step, client) for session in sessions]
+        requests = _carried(sessions, step, Direction.SENT, client, asked)
+        answered = [session.answer(step, client, request) for session, request in zip(sessions, requests, strict=True)]
+        answers = _carried(sessions, step, Direction.RECEIVED, client, answered)
+        for session, answer in zip(sessions, answers, strict=True):
+            if answer:
+                session.receive(step, client, answer)
+
+
+def _carried(
+    sessions: Sequence[SimulatedRoles], step: Step, direction: Direction, client: int, messages: Sequence[bytes]
+) -> Sequence[bytes]:
+    """Return what arrives of one message a session, empty where there is none."""
+    if len(sessions) == 1 or not any(messages):
+        return messages
+    first = next(session for session, message in zip(sessions, messages, strict=True) if message)
+    first.traffic[step].add_message(direction, client, bundle_overhead(len(sessions)))
+    return decode_bundle(encode_bundle(messages), len(sessions))
 
 
 def run_session(

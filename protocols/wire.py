@@ -57,6 +57,13 @@ for the index.
 
 A bitmap has bit i % 8 of byte i // 8 set for roster index i, and zero bits past the last client. The decoder accepts
 exactly what the encoder makes; anything else raises `InvalidMessage` and no other exception.
+
+Sessions that are opened together share their first messages: what one party sends another for advertise, share, and
+submit before the vectors, in all of these sessions, travels as one bundle, laid out in `protocols.bundle`.
+
+    step       from    parts  context      layout
+    each       either  1      none         "FPSB", version (1), count (4); for each session, ascending by number:
+                                           length (4), message; length 0: none
 """
 
 from __future__ import annotations

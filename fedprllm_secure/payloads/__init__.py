@@ -1,38 +1,79 @@
-"""Payloads: what a client shares. A payload turns a client's result into named integer vectors and totals into scores.
+"""Payloads: what a client shares.
+
+A payload turns what a party sees of a block into named integer vectors, and their totals into the prune masks of all.
 
 It does not know which protocol carries it. To add one, write a file and name it in :data:`PAYLOADS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedprllm_secure.models.matrices import PrunableMatrix
+from fedprllm_secure.payloads.party_view import Decision, PartyView
+from fedprllm_secure.payloads.statistics import Statistics
 from fedprllm_secure.payloads.votes import Votes
-from fedprllm_secure.pruners.pruned import Pruned
 from protocols import VectorSpec
 
-__all__ = ["PAYLOADS", "Payload", "Votes"]
+if TYPE_CHECKING:
+    from fedprllm_secure.method import Method
+
+__all__ = ["PAYLOADS", "Decision", "PartyView", "Payload", "Statistics", "Votes"]
 
 
 class Payload(Protocol):
-    """Turns clients' results into integer vectors, and their totals into an order of removal."""
+    """Turns what parties see into integer vectors, and their totals into prune masks. A frozen value."""
 
-    def specs(self, matrices: Sequence[PrunableMatrix]) -> tuple[VectorSpec, ...]:
-        """Describe a block's vectors: name, length and bound, in the order they are submitted."""
+    @property
+    def submits_decision(self) -> bool:
+        """Whether a client submits what it would remove, so that it has to decide that first."""
         ...
 
-    def vector(self, matrix: PrunableMatrix, pruned: Pruned) -> Tensor:
-        """Make a client's vector for one matrix: integers (length,) in [0, bound], on the device they were made on."""
+    def prepared(self, public: PartyView | None, *, share: float) -> Payload:
+        """Give the payload fitted to a block by public text.
+
+        Args:
+            public: the view of a public party.
+            share: tokens of one client for each token of the public party.
+        """
         ...
 
-    def removal_keys(self, matrix: PrunableMatrix, total: NDArray[Any]) -> Tensor:
-        """Turn a total into a tensor (out, in); the lowest is removed first."""
+    def public(self) -> dict[str, Any]:
+        """List what parties must agree on beside the method, as JSON can hold it."""
+        ...
+
+    def specs(self, view: PartyView) -> tuple[VectorSpec, ...]:
+        """Describe a block's vectors: name, length and bound, in the order they are submitted; needs no energies."""
+        ...
+
+    def decide(self, view: PartyView) -> Decision:
+        """Let one party decide alone what it would remove."""
+        ...
+
+    def vectors(self, view: PartyView, decision: Decision | None) -> Mapping[str, Tensor]:
+        """Make a client's vectors: integers (length,) within the bound, on the device they were made on."""
+        ...
+
+    def choose(self, view: PartyView, totals: Mapping[str, NDArray[Any]], *, survivors: int) -> dict[str, Tensor]:
+        """Turn totals into prune masks, bool (out, in) by matrix name, True = removed.
+
+        Args:
+            view: the block, without anyone's energies.
+            totals: by vector name, (length,), over all survivors.
+            survivors: how many clients they are of.
+        """
         ...
 
 
-PAYLOADS: Mapping[str, Payload] = {"votes": Votes()}
+class PayloadOf(Protocol):
+    """Makes a payload of a method's settings."""
+
+    def of(self, method: Method, *, largest_bound: int) -> Payload:
+        """Take the settings of a method; the protocol sums entries up to ``largest_bound`` exactly."""
+        ...
+
+
+PAYLOADS: Mapping[str, PayloadOf] = {"votes": Votes, "statistics": Statistics}

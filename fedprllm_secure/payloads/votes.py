@@ -1,31 +1,104 @@
-"""Votes: a client shares its prune masks, one 0/1 entry a weight (FedPrLLM, arXiv 2505.13547, section 3)."""
+"""Votes: a client shares its prune masks, one entry a weight (FedPrLLM, arXiv 2505.13547, section 3).
+
+Entries are 0 and 1. Where noise is added they are centred, ``b`` times the vote less ``a``, so that an average client
+sends about zero and the noise that a sensitivity calls for is smallest; the order of totals is the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedprllm_secure.models.matrices import PrunableMatrix
-from fedprllm_secure.pruners.pruned import Pruned
+from fedprllm_secure.payloads.party_view import Decision, PartyView
+from fedprllm_secure.pruners import PRUNERS, Pruned
+from fedprllm_secure.selection import Ties, select, tie_order
+from fedprllm_secure.sparsity import Group, Sparsity
 from protocols import VectorSpec
 
+if TYPE_CHECKING:
+    from fedprllm_secure.method import Method
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Votes:
-    """One vote for every weight a client would remove; the most-voted weights go."""
+    """One vote for every weight a client would remove; the most-voted weights go.
 
-    def specs(self, matrices: Sequence[PrunableMatrix]) -> tuple[VectorSpec, ...]:
-        """One vector a matrix, as long as it has weights, entries 0 or 1."""
-        return tuple(VectorSpec(name=matrix.name, length=matrix.numel, bound=1) for matrix in matrices)
+    Attributes:
+        sparsity: how much goes.
+        pruner: a name in :data:`~fedprllm_secure.pruners.PRUNERS`.
+        group: weights that compete at the server.
+        local_group: weights that compete at a client.
+        ties: the server's order among equal totals.
+        seed: for random ties.
+        centre: ``(a, b)``: a vote v is sent as b v - a; (0, 1) sends it as it is.
+    """
 
-    def vector(self, matrix: PrunableMatrix, pruned: Pruned) -> Tensor:
-        """Flatten the prune mask row by row, uint8."""
-        return pruned.prune_mask.contiguous().view(torch.uint8).view(-1)
+    sparsity: Sparsity
+    pruner: str = "wanda"
+    group: Group = "layer"
+    local_group: Group = "row"
+    ties: Ties = "magnitude"
+    seed: int = 0
+    centre: tuple[int, int] = (0, 1)
 
-    def removal_keys(self, matrix: PrunableMatrix, total: NDArray[Any]) -> Tensor:
-        """Negate the totals: the most votes go first."""
-        return torch.from_numpy(np.negative(total)).view(matrix.shape)
+    submits_decision = True
+
+    @classmethod
+    def of(cls, method: Method, *, largest_bound: int) -> Votes:
+        """Take the settings of a method."""
+        return cls(
+            sparsity=method.sparsity,
+            pruner=method.pruner,
+            group=method.group,
+            local_group=method.local_group,
+            ties=method.ties,
+            seed=method.seed,
+        )
+
+    def prepared(self, public: PartyView | None, *, share: float) -> Votes:
+        """Give itself: votes need nothing of a public party."""
+        return self
+
+    def public(self) -> dict[str, Any]:
+        """List what parties must agree on beside the method: how votes are centred."""
+        return {"centre": list(self.centre)}
+
+    def specs(self, view: PartyView) -> tuple[VectorSpec, ...]:
+        """One vector a matrix, as long as it has weights."""
+        low, step = self.centre
+        bound, signed = max(low, step - low), low > 0
+        return tuple(VectorSpec(matrix.name, matrix.numel, bound, signed) for matrix in view.matrices)
+
+    def decide(self, view: PartyView) -> Decision:
+        """Let the local pruner decide, matrix by matrix; the votes are views of the prune masks, uint8."""
+        pruned: dict[str, Pruned] = {}
+        for matrix in view.matrices:
+            weight = view.weight(matrix)
+            energy = view.ranking_energy(matrix, weight)
+            pruned[matrix.name] = PRUNERS[self.pruner](weight, energy, sparsity=self.sparsity, group=self.local_group)
+        votes = {name: each.prune_mask.contiguous().view(torch.uint8).view(-1) for name, each in pruned.items()}
+        return Decision(pruned, votes)
+
+    def vectors(self, view: PartyView, decision: Decision | None) -> Mapping[str, Tensor]:
+        """Give the votes, centred if they are to be."""
+        assert decision is not None  # this payload submits decisions
+        low, step = self.centre
+        if (low, step) == (0, 1):
+            return decision.votes
+        return {name: votes.to(torch.int8).mul_(step).sub_(low) for name, votes in decision.votes.items()}
+
+    def choose(self, view: PartyView, totals: Mapping[str, NDArray[Any]], *, survivors: int) -> dict[str, Tensor]:
+        """Remove the weights with the most votes, exactly as many as the sparsity says in every group."""
+        chosen = {}
+        for matrix in view.matrices:
+            weight = view.stored(matrix)
+            fewest_first = torch.from_numpy(np.negative(totals[matrix.name])).view(matrix.shape)
+            ties = tie_order(self.ties, weight, seed=self.seed, name=matrix.name)
+            chosen[matrix.name] = select([fewest_first.to(weight.device), *ties], self.sparsity, self.group)
+        return chosen

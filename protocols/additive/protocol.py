@@ -36,7 +36,7 @@ from protocols.additive.graph import Graph
 from protocols.additive.server import AdditiveServer
 from protocols.inputs import layout_for
 from protocols.packing import Layout
-from protocols.session import SessionPlan, VectorSpec
+from protocols.session import LARGEST_INT64, SessionPlan, VectorSpec
 from protocols.wire import ClientPen
 
 FEWEST_UNKNOWN = 2
@@ -83,6 +83,10 @@ class Additive:
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout with room for the whole roster's sum."""
         return layout_for(vector, len(plan.roster))
+
+    def largest_bound(self, clients: int) -> int:
+        """Return the largest bound whose total over these clients fits a 64-bit integer."""
+        return LARGEST_INT64 // clients
 
     def client(self, plan: SessionPlan, index: int, signing_key: Ed25519PrivateKey) -> AdditiveClient:
         """Return the role of the client at this roster index."""

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from protocols.homomorphic.parameters import Scheme, choose
+from protocols.homomorphic.parameters import Scheme, choose, largest_bound
 from protocols.packing import Layout
 from protocols.roles import ClientRole, ServerRole
 from protocols.session import SessionPlan, VectorSpec
@@ -109,6 +109,10 @@ class Homomorphic:
             ValueError: If the vector is not of the plan, or as `check`.
         """
         return choose(self.scheme, plan).layouts[plan.vectors.index(vector)]
+
+    def largest_bound(self, clients: int) -> int:
+        """Return the largest bound whose total over these clients is exact under some parameters."""
+        return largest_bound(self.scheme, clients)
 
     def client(self, plan: SessionPlan, index: int, signing_key: Ed25519PrivateKey) -> ClientRole:
         """Return the role of the client at this roster index.

@@ -138,7 +138,7 @@ def test_finished_blocks_are_not_pruned_again(prune, after_first_block, whole, m
     blocks, numbers = [], []
     prune_block, next_number = Federation._prune_block, WorkFolder.next_session_number
     monkeypatch.setattr(
-        Federation, "_prune_block", lambda self, index: (blocks.append(index), prune_block(self, index))
+        Federation, "_prune_block", lambda self, index, *rest: (blocks.append(index), prune_block(self, index, *rest))
     )
     monkeypatch.setattr(
         WorkFolder, "next_session_number", lambda self: numbers.append(next_number(self)) or numbers[-1]
@@ -146,7 +146,7 @@ def test_finished_blocks_are_not_pruned_again(prune, after_first_block, whole, m
 
     assert prune(out, **asked).status == 0
     assert blocks == [1]
-    assert numbers == [1]
+    assert numbers == [2]  # 0 and 1 were taken together when the stopped run began
     assert outcome(out)["masks"] == whole["masks"]
 
 

@@ -585,7 +585,8 @@ def test_totals_of_any_size_survive_the_resume_state(tmp_path, highest):
     prune_mask = totals > 2
     work = WorkFolder(tmp_path / "work")
     states = HiddenStates(1, (1, 1), torch.float32, memory_limit_bytes=1 << 20)
-    work.save_block(0, BlockRecord(survivors=[0]), {"m": totals}, {"federated": {"m": prune_mask}}, states)
+    work.save_states(1, states)
+    work.save_block(0, BlockRecord(survivors=[0]), {"m": totals}, {"federated": {"m": prune_mask}})
 
     assert work.totals(0, matrix).tolist() == totals.tolist()
     assert work.totals(0, matrix).dtype == torch.int32

@@ -21,7 +21,7 @@ from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import Baselines, local_variant
 from fedprllm_secure.variants import scaled
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
-from protocols import Step
+from protocols import Direction, Step
 from tests.fedprllm_secure.conftest import Checkpoints
 from tests.fedprllm_secure.oracle import Oracle, count_votes
 from tests.fedprllm_secure.tiny_models import (
@@ -87,12 +87,12 @@ def test_a_run_goes_on_after_the_last_finished_block(
             raise Interrupted
 
     def watch(block: int, entry: Any) -> None:
-        sessions[block] += entry.step == Step.SUBMIT
+        sessions[block] += entry.step == Step.SUBMIT and entry.direction is Direction.RECEIVED
 
     work = WorkFolder(tmp_path / "parts")
     with pytest.raises(Interrupted):
         Federation(model, WINDOWS, method, work, progress=stop, transcript=watch, **options).run()
-    before = dict(sessions)
+    before = {block: count for block, count in sessions.items() if count}
     assert sorted(before) == list(range(done))
     # A new process: the model is opened anew and has recorded nothing.
     fresh = StreamedModel(model.checkpoint.folder, device=CPU, dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_a_run_goes_on_after_the_last_finished_block(
     assert {block: sessions[block] for block in before} == before
     assert sorted(sessions) == [0, 1, 2]
     assert len(set(sessions.values())) == 1
-    assert opened_sessions(tmp_path / "parts") == 3
+    assert opened_sessions(tmp_path / "parts") == (3 if propagate == "global" else 3 + 3 - done)
     assert_same(block_tensors(tmp_path / "parts"), block_tensors(tmp_path / "whole"))
 
 
@@ -109,18 +109,21 @@ def test_a_run_goes_on_after_the_last_finished_block(
 def test_an_interrupted_session_is_not_continued_under_its_number(
     model: StreamedModel, tmp_path: Path, propagate: str, step: Step
 ) -> None:
-    """A block interrupted amid its session starts over with the next session number."""
+    """A block interrupted amid its session starts over with a new number, and so do all that were opened with it."""
     method = make_method("0.45", propagate)
 
     def stop(block: int, entry: Any) -> None:
-        if block == 1 and entry.step == step:
+        if block == 1 and entry.step == step and entry.direction is Direction.RECEIVED:
             raise Interrupted
 
     with pytest.raises(Interrupted):
         run_federation(model, WINDOWS, method, tmp_path / "parts", transcript=stop)
-    assert opened_sessions(tmp_path / "parts") == 2
+    finished = WorkFolder(tmp_path / "parts").finished_blocks()
+    opened = 2 if propagate == "global" else 3
+    assert finished == (0 if propagate != "global" and step is Step.ADVERTISE else 1)
+    assert opened_sessions(tmp_path / "parts") == opened
     run_federation(model, WINDOWS, method, tmp_path / "parts")
-    assert opened_sessions(tmp_path / "parts") == 4
+    assert opened_sessions(tmp_path / "parts") == opened + 3 - finished
     run_federation(model, WINDOWS, method, tmp_path / "whole")
     assert_same(block_tensors(tmp_path / "parts"), block_tensors(tmp_path / "whole"))
 
@@ -337,16 +340,18 @@ def test_only_the_newest_hidden_states_are_kept(model: StreamedModel, tmp_path: 
     assert sorted(file.name for file in tmp_path.iterdir()) == [*blocks, *claim]
 
 
-@pytest.mark.parametrize("highest", [0, 255, 256, 32767, 32768, 10**6])
+@pytest.mark.parametrize("highest", [0, 255, 256, 32767, 32768, 10**6, 2**31 - 1, 2**31])
 def test_totals_of_every_size_are_kept_exactly(model: StreamedModel, tmp_path: Path, highest: int) -> None:
     """Totals are stored as narrow as they fit, and read back as they were."""
     federation = Federation(model, WINDOWS, make_method(), WorkFolder(tmp_path))
     (_, matrix), *_ = matrices_of(model)
-    votes = torch.full(matrix.shape, highest, dtype=torch.int32)
+    votes = torch.full(matrix.shape, highest, dtype=torch.int64)
     votes[0, 0] = 0
     masks = {FEDERATED: {matrix.name: torch.rand(matrix.shape) < 0.5}}
-    federation.work.save_block(0, BlockRecord([0, 1]), {matrix.name: votes}, masks, federation._states)
-    assert torch.equal(federation.work.totals(0, matrix), votes)
+    federation.work.save_block(0, BlockRecord([0, 1]), {matrix.name: votes}, masks)
+    stored = federation.work.totals(0, matrix)
+    assert stored.dtype == (torch.int32 if highest < 2**31 else torch.int64)
+    assert torch.equal(stored.to(torch.int64), votes)
     assert torch.equal(federation.work.prune_mask(0, matrix), masks[FEDERATED][matrix.name])
     assert federation.work.record(0).survivors == [0, 1]
 

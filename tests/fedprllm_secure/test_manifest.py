@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedprllm_secure import StreamedModel, Windows, federation
+from fedprllm_secure import StreamedModel, Windows, sessions
 from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
 from protocols import Roster, SessionPlan, Simulation, generate_signing_key
@@ -28,7 +28,7 @@ def folder(checkpoint: Checkpoints) -> Path:
 
 
 def digest(
-    folder: Path, method: Method | None = None, *, roster: Roster = ROSTER, length: int = 12, **place: int
+    folder: Path, method: Method | None = None, *, roster: Roster = ROSTER, length: int = 12, **place: Any
 ) -> bytes:
     """Digest of the first session of a run."""
     model = StreamedModel(folder, device=CPU, dtype=torch.float32)
@@ -65,6 +65,7 @@ def test_the_same_gives_the_same(folder: Path) -> None:
         {"length": 13},
         {"block": 1},
         {"session_number": 1},
+        {"payload": {"centre": [1, 2]}},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -116,8 +117,8 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bytes]]:
             digests.append(plan.manifest_hash)
             return Simulation(protocol, plan, *rest, **options)
 
-        monkeypatch.setattr(federation, "generate_signing_key", lambda: next(drawn))
-        monkeypatch.setattr(federation, "Simulation", opened)
+        monkeypatch.setattr(sessions, "generate_signing_key", lambda: next(drawn))
+        monkeypatch.setattr(sessions, "Simulation", opened)
         method = make_method(**({"sparsity": "0.5", "propagate": propagate} | changes))
         with contextlib.suppress(KeyboardInterrupt):
             run_federation(StreamedModel(folder, device=CPU, dtype=dtype), windows, method, work)

@@ -1,0 +1,169 @@
+"""The sessions of a run: who takes part, what each binds, and how vectors pass through the protocol in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.manifest import Manifest
+from fedprllm_secure.payloads.device_packing import pack_on_device
+from fedprllm_secure.thresholds import Thresholds
+from fedprllm_secure.work import WorkFolder
+from protocols import (
+    Integers,
+    PackedVector,
+    Roster,
+    SecureAggregation,
+    SessionPlan,
+    SessionResult,
+    Simulation,
+    Step,
+    VectorSpec,
+    generate_signing_key,
+    open_together,
+)
+
+Dropouts = Callable[[int], Mapping[Step, frozenset[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What one session sums.
+
+    Attributes:
+        place: the block, or 0 for a session over all blocks; simulated dropouts and transcripts go by it.
+        specs: its vectors.
+        public: what parties must agree on beside the run's settings.
+    """
+
+    place: int
+    specs: tuple[VectorSpec, ...]
+    public: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Clients:
+    """The parties' long-term keys and the roster that lists them; drawn anew for each run of a simulation."""
+
+    def __init__(self, count: int) -> None:
+        """Draw the keys."""
+        self.keys = [generate_signing_key() for _ in range(count)]
+        self.roster = Roster.of(self.keys)
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"Clients({len(self.keys)})"
+
+
+class Sessions:
+    """Opens the sessions of a run and takes clients' vectors through them."""
+
+    def __init__(
+        self,
+        protocol: SecureAggregation,
+        thresholds: Thresholds,
+        clients: Clients,
+        manifest: Manifest,
+        work: WorkFolder,
+        *,
+        dropouts: Dropouts,
+        transcript: Callable[[int, Any], None] | None,
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            protocol: one of :data:`~protocols.PROTOCOLS`.
+            thresholds: who must stay and who may collude.
+            clients: keys and roster.
+            manifest: what all parties must agree on.
+            work: remembers which session numbers were taken.
+            dropouts: by place, the clients that leave at each step (simulated).
+            transcript: receives (place, entry) for every message the server sees.
+        """
+        self._protocol, self._thresholds, self._clients = protocol, thresholds, clients
+        self._manifest, self._work = manifest, work
+        self._dropouts, self._transcript = dropouts, transcript
+
+    def check(self, contents: Contents) -> None:
+        """Refuse contents that the protocol could not sum securely and exactly under the thresholds.
+
+        Raises:
+            InputError: with the protocol's reason.
+        """
+        try:
+            self._protocol.check(self._plan(contents, session_number=0))
+        except ValueError as error:
+            raise InputError(f"--protocol {self._protocol.name}: {error}") from error
+
+    def claim(self, contents: Contents) -> str:
+        """Say in a line what the protocol protects against."""
+        return self._protocol.claim(self._plan(contents, session_number=0))
+
+    def open(self, wanted: Sequence[Contents]) -> list[Simulation]:
+        """Open sessions together: every client sends the keys of all in one message, and its shares in another.
+
+        Raises:
+            InputError: as :meth:`check`.
+            protocols.ProtocolError: too few clients are left for one of them.
+        """
+        opened = []
+        for contents in wanted:
+            self.check(contents)
+            plan = self._plan(contents, session_number=self._work.next_session_number())
+            recorder = None if self._transcript is None else partial(self._transcript, contents.place)
+            leaving = self._dropouts(contents.place)
+            opened.append(Simulation(self._protocol, plan, self._clients.keys, dropouts=leaving, transcript=recorder))
+        if opened:
+            open_together(opened)
+        return opened
+
+    def submit(self, session: Simulation, client: int, vectors: Mapping[str, Tensor]) -> None:
+        """Let a client submit; what lies on a GPU is packed there, so that packed words cross to the host.
+
+        Args:
+            session: an open session in which this client is still there.
+            client: its index.
+            vectors: by name, integers (length,) within the bound.
+        """
+        ready: dict[str, Integers | PackedVector] = {}
+        for spec in session.plan.vectors:
+            values = vectors[spec.name]
+            if values.device.type == "cpu":
+                ready[spec.name] = values.numpy()
+            else:
+                layout = self._protocol.layout(session.plan, spec)
+                ready[spec.name] = pack_on_device(values, layout, bound=spec.bound)
+        session.submit(client, ready)
+
+    def _plan(self, contents: Contents, *, session_number: int) -> SessionPlan:
+        digest = self._manifest.digest(block=contents.place, session_number=session_number, payload=contents.public)
+        return SessionPlan(
+            manifest_hash=digest,
+            session_number=session_number,
+            roster=self._clients.roster,
+            vectors=contents.specs,
+            recovery_threshold=self._thresholds.recovery_threshold,
+            minimum_survivors=self._thresholds.minimum_survivors,
+            assumed_colluders=self._thresholds.assumed_colluders,
+            neighbours=self._thresholds.neighbours,
+            beacon=self._thresholds.beacon,
+        )
+
+
+def cost_by_step(result: SessionResult) -> dict[str, dict[str, float]]:
+    """List what each step of a session cost: bytes and seconds of the client with the most, and of the server."""
+    return {
+        step.name.lower(): {
+            "client_up_max_bytes": max(traffic.bytes_up.values(), default=0),
+            "client_down_max_bytes": max(traffic.bytes_down.values(), default=0),
+            "server_in_bytes": traffic.server_bytes_in,
+            "server_out_bytes": traffic.server_bytes_out,
+            "client_max_seconds": max(traffic.client_seconds.values(), default=0.0),
+            "server_seconds": traffic.server_seconds,
+        }
+        for step, traffic in result.traffic.items()
+    }
