@@ -1,7 +1,7 @@
 """The command line: ``fedprllm``.
 
 Exit status: 0 done; 1 unexpected (the traceback is in ``DIR/error.log``); 2 bad usage, bad input or a full disk; 3 the
-protocol aborted; 130 interrupted, and the same command continues.
+protocol aborted; 4 a privacy budget refused; 130 interrupted, and the same command continues.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pathlib import Path
 
 from experiments.flags import OneLineParser, add_model_flags, add_prune_flags
 from fedprllm_secure.errors import InputError
+from fedprllm_secure.privacy import BudgetRefused
 from protocols import ProtocolError
 
-DONE, UNEXPECTED, BAD_INPUT, ABORTED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, UNEXPECTED, BAD_INPUT, ABORTED, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -46,16 +47,23 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--prune-masks", type=Path, action="append", default=[], metavar="FILE", help="may repeat")
     evaluate.add_argument("--text-field", metavar="NAME", help="column that holds the text (default: text)")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    from experiments.bench import BENCHMARKS, summaries
+    from experiments.bench import add_flags
+    from experiments.budget_command import add_budget_flags
 
     bench = commands.add_parser(
         "bench",
         help="measure speed, memory and quality against a peer or a limit",
-        description="Benchmarks, each a table of its own:",
-        epilog="\n".join(f"  {name:12} {summary}" for name, summary in summaries().items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Benchmarks, each a table of its own.",
     )
-    bench.add_argument("name", choices=list(BENCHMARKS), metavar="NAME", help=", ".join(BENCHMARKS))
+    add_flags(bench)
+    budget = commands.add_parser(
+        "budget",
+        help="what clients' ledgers have spent, and what a plan would cost",
+        description="Show what was released of each data set and what is left, or what a plan would cost. A release is "
+        "charged before it leaves and never refunded.",
+        epilog="example: fedprllm budget --plan --epsilon 3 --delta 1e-5 --adjacency window-zero-out",
+    )
+    add_budget_flags(budget)
     return parser
 
 
@@ -76,6 +84,8 @@ def _command(flags: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
     # Each command's own imports wait until it is asked for.
     if flags.command == "prune":
         from experiments.prune_command import run
+    elif flags.command == "budget":
+        from experiments.budget_command import run
     elif flags.command == "evaluate":
         from experiments.evaluate_command import run
     else:
@@ -93,6 +103,9 @@ def guarded(work: Callable[[], int], *, out: Path | None) -> int:
     except ProtocolError as error:
         print(f"the protocol aborted: {error}", file=sys.stderr)
         return ABORTED
+    except BudgetRefused as error:
+        print(f"privacy budget refused: {_one_line(error)}", file=sys.stderr)
+        return REFUSED
     except InputError as error:
         print(f"fedprllm: {_one_line(error)}", file=sys.stderr)
         return BAD_INPUT

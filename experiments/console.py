@@ -54,6 +54,10 @@ class PhaseBars:
         if self._tasks:  # stopping bars that were never shown would print an empty line
             self._progress.stop()
 
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(line, highlight=False)
+
     def update(self, phase: str, done: int, total: int) -> None:
         """Set a phase's progress."""
         if phase not in self._tasks:
@@ -70,7 +74,7 @@ def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, no
     result = finite(result)
     console = Console()
     if result["perplexity"]:
-        console.print(perplexity_table(result["perplexity"]))
+        console.print(perplexity_table(result["perplexity"], result.get("simulation_only", {}).get("perplexity")))
     console.print(cost_table(result))
     facts = Table(show_header=False, box=None, pad_edge=False)
     sparsity, data = result["sparsity"], result["data"]
@@ -86,6 +90,17 @@ def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, no
     privacy = result["privacy"]
     facts.add_row("protocol", f"{result['protocol']['name']}: {result['protocol']['protects']}")
     facts.add_row("privacy", f"dp {privacy['dp']}; claim {privacy['claim']}")
+    if "mechanism" in privacy:
+        facts.add_row("", f"{privacy['mechanism']} noise, against {privacy['adversary']}")
+        facts.add_row("", f"{privacy['adjacency']}: {privacy['adjacency_means']}")
+    if "continuous_reference" in privacy:
+        reference = privacy["continuous_reference"]
+        facts.add_row(
+            "",
+            f"continuous reference: Gaussian {reference['gaussian_epsilon']:.4g}, Opacus PRV "
+            f"{reference['opacus_prv_epsilon']:.4g}, RDP {reference['opacus_rdp_epsilon']:.4g}",
+        )
+        facts.add_row("", f"ledger: {privacy['ledger']}")
     for line in [*result["notes"], *([note] if note else [])]:
         facts.add_row("note", line)
     facts.add_row("results", str(out))
@@ -114,14 +129,15 @@ def cost_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def perplexity_table(perplexity: Mapping[str, Any]) -> Table:
-    """Lay out perplexities, best first after the unpruned model."""
+def perplexity_table(perplexity: Mapping[str, Any], simulated: Mapping[str, Any] | None = None) -> Table:
+    """Lay out perplexities, best first after the unpruned model; those that no claim covers are marked."""
     shape = f"{perplexity['windows']} windows of {perplexity['context_tokens']} tokens"
     table = Table(title=f"perplexity on {shape} (lower is better)")
     table.add_column("model")
     table.add_column("perplexity", justify="right")
     table.add_column("bits per byte", justify="right")
-    rows = [(name, perplexity[name]) for name in VARIANT_NAMES if name in perplexity]
+    every = {**perplexity, **(simulated or {})}
+    rows = [(name, every[name]) for name in VARIANT_NAMES if name in every]
     rows.sort(
         key=lambda row: (row[0] != "dense", row[1]["perplexity"] if row[1]["perplexity"] is not None else math.inf)
     )
@@ -133,6 +149,8 @@ def perplexity_table(perplexity: Mapping[str, Any]) -> Table:
         label = VARIANT_NAMES[name]
         if "clients" in figures:
             label += f", mean ± standard deviation over {len(figures['clients'])} clients"
+        if name in (simulated or {}):
+            label += " (simulation only)"
         is_result = name == perplexity["result"]
         table.add_row(label, value, bits, style="bold" if is_result else None)
     return table

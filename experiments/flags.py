@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fedprllm_secure.payloads import PAYLOADS
+from fedprllm_secure.privacy import ADJACENCIES, MEANINGS
+from fedprllm_secure.privacy.target import LAWS, PLACES
 from fedprllm_secure.pruners import PRUNERS
 from fedprllm_secure.schedule import PROPAGATIONS, ROUNDS
 from fedprllm_secure.selection import TIES
@@ -142,6 +144,8 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         f"({', '.join(step.name.lower() for step in Step)}; default submit), drawn from seed and block",
     )
 
+    add_privacy_flags(parser)
+
     result = parser.add_argument_group("results")
     result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go")
     result.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
@@ -162,6 +166,51 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         default=4,
         metavar="K",
         help="clients that prune alone, for the baseline local; default 4, at most all",
+    )
+
+
+def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of differential privacy."""
+    privacy = parser.add_argument_group(
+        "differential privacy",
+        "Noise on the totals, and a proven claim about them: with --dp, everything that is printed or written depends "
+        "on private text through noisy totals alone, but for what stands under simulation_only in result.json.",
+    )
+    privacy.add_argument(
+        "--dp",
+        choices=("none", *PLACES),
+        default="none",
+        help="none (default); central: the server, which is trusted, adds the noise after the sum; distributed: each "
+        "client adds a share that the protocol hides (additive, bfv, ckks), enough without those that may leave or "
+        "collude",
+    )
+    privacy.add_argument("--epsilon", type=float, metavar="E", help="what the claim may be; finds the noise")
+    privacy.add_argument("--delta", type=float, metavar="D", help="of the claim, such as 1e-5; no default")
+    privacy.add_argument(
+        "--noise-multiplier",
+        type=float,
+        metavar="Z",
+        help="standard deviation of the noise over the sensitivity, instead of --epsilon; finds the claim",
+    )
+    privacy.add_argument(
+        "--noise",
+        choices=LAWS,
+        default="skellam",
+        help="law of the noise: skellam (default; shares add up to it exactly), discrete-gaussian, or gumbel (with "
+        "--payload units and --dp central: a noisy choice that publishes no totals)",
+    )
+    privacy.add_argument(
+        "--adjacency",
+        choices=ADJACENCIES,
+        help="what the claim compares; no default. "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()),
+    )
+    privacy.add_argument(
+        "--ledger",
+        type=Path,
+        metavar="FILE",
+        help="charge each simulated client's ledger (FILE with the client's number in its name) before its message "
+        "leaves, and refuse to overspend (exit status 4); see fedprllm budget --help",
     )
 
 

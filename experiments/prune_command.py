@@ -16,6 +16,7 @@ from torch import Tensor
 from experiments import inputs
 from experiments.console import PhaseBars, show_prune_result
 from experiments.flags import configuration
+from experiments.privacy_flags import Ledgers, advice, assumed_colluders, privacy_target
 from experiments.prune_result import SCALED, prune_result
 from experiments.result import write_json
 from experiments.run_folder import is_finished, open_work, refuse_inputs_inside
@@ -77,12 +78,13 @@ def run(flags: argparse.Namespace) -> int:
         neighbours=flags.neighbours,
         recovery_threshold=flags.recovery_threshold,
         minimum_survivors=flags.minimum_survivors,
-        assumed_colluders=flags.assumed_colluders,
+        assumed_colluders=assumed_colluders(flags),
     )
+    ledgers = Ledgers(flags.ledger, flags.clients) if flags.ledger else None
     model = inputs.open_model(flags)
     length = inputs.window_length(flags, model)
-    notes = inputs.shared_text(flags)
-    windows = inputs.client_windows(flags, model, length, notes)
+    notes, private_notes = inputs.shared_text(flags), list[str]()
+    windows = inputs.client_windows(flags, model, length, private_notes)
     evaluation = inputs.evaluation_windows(flags, model, length)
     baselines = _baselines(flags, model, windows, notes)
     if evaluation is None:
@@ -103,8 +105,14 @@ def run(flags: argparse.Namespace) -> int:
             hidden_memory_bytes=flags.hidden_memory,
             dropouts=_dropouts(flags),
             transcript=_transcript(out / "transcript") if flags.save_transcript else None,
+            charge=None if ledgers is None else ledgers.charge,
             progress=bars.update,
         )
+        if ledgers is not None:
+            ledgers.open(f"{flags.data} ({flags.partition})", windows, method.privacy, federation.releases)
+        for line in advice(federation):
+            bars.say(line)
+            notes.append(line)
         done_before = federation.finished_blocks()
         federation.run()
         evaluation_started = time.perf_counter()
@@ -122,7 +130,7 @@ def run(flags: argparse.Namespace) -> int:
                 progress=bars.update,
             )
         if undecided := sum(work.record(index).undecided_weights for index in range(model.num_blocks)):
-            notes.append(
+            private_notes.append(
                 f"{undecided:,} weights lie so near the cutoff that the fixed point of shared statistics could have "
                 "moved them across it"
             )
@@ -130,7 +138,7 @@ def run(flags: argparse.Namespace) -> int:
             notes.append(
                 f"continued after block {done_before - 1}: seconds by phase are of all blocks, total is of this attempt"
             )
-        result = prune_result(flags, config, federation, evaluation, measured, notes)
+        result = prune_result(flags, config, federation, evaluation, measured, notes, private_notes)
         now = time.perf_counter()
         result["seconds"]["evaluation"] = now - evaluation_started
         result["seconds"]["total"] = now - started
@@ -161,6 +169,7 @@ def _method(flags: argparse.Namespace) -> Method:
         seed=flags.seed,
         payload=flags.payload,
         protocol=flags.protocol,
+        privacy=privacy_target(flags),
     )
 
 
@@ -252,8 +261,18 @@ def _model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
         f"Base model: `{flags.model}` (sha256 `{result['model']['sha256']}`). Weights removed: "
         f"{result['sparsity']['achieved_fraction']:.4f} of the prunable ones. Perplexity on the evaluation text: "
         f"{measured}.\n\nMade by federated pruning (FedPrLLM, arXiv 2505.13547) with protocol `{flags.protocol}`, "
-        "without differential privacy: the prune mask carries information on the calibration text.\n\n"
+        f"{_card_privacy(result)}\n\n"
         f"Configuration: `{command}`\n"
+    )
+
+
+def _card_privacy(result: Mapping[str, Any]) -> str:
+    privacy = result["privacy"]
+    if privacy["dp"] == "none":
+        return "without differential privacy: the prune mask carries information on the calibration text."
+    return (
+        f"under {privacy['claim']}, against {privacy['adversary']} ({privacy['mechanism']} noise, {privacy['dp']}; "
+        f"{privacy['adjacency']}: {privacy['adjacency_means']})."
     )
 
 

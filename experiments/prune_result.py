@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from experiments.inputs import is_cut
+from experiments.privacy_section import privacy_section
 from experiments.result import environment, peak_memory_bytes
 from fedprllm_secure.artifacts import count_sparsity
 from fedprllm_secure.data import Windows
@@ -28,16 +29,27 @@ def prune_result(
     evaluation: tuple[Tensor, int | None] | None,
     measured: Mapping[str, Perplexity],
     notes: list[str],
+    private_notes: list[str],
 ) -> dict[str, Any]:
-    """Assemble the result of a run whose blocks are all finished."""
+    """Assemble the result of a run whose blocks are all finished.
+
+    Args:
+        flags: of the command.
+        config: the flags that decide the result.
+        federation: the run.
+        evaluation: windows (windows, tokens) and the bytes that they cover.
+        measured: perplexities by variant.
+        notes: what the user should know.
+        private_notes: likewise, of what depends on private text.
+    """
     model, windows, work = federation.model, federation.windows, federation.work
     records = [work.record(index) for index in range(model.num_blocks)]
     phases = {phase for record in records for phase in record.seconds}
     seconds = {phase: sum(record.seconds.get(phase, 0.0) for record in records) for phase in sorted(phases)}
-    return {
+    result = {
         "schema": SCHEMA,
         "config": config,
-        "notes": notes,
+        "notes": notes + private_notes,
         "model": {
             "source": flags.model,
             "sha256": model.checkpoint.sha256,
@@ -65,16 +77,29 @@ def prune_result(
             "expert_votes_by_magnitude": sum(record.unseen_experts for record in records),
             "seconds_by_step": _summed(records, "_seconds"),
         },
-        "privacy": {
-            "dp": "none",
-            "adversary": "readers of totals and prune mask; the protocol's own claim is under protocol.protects",
-            "claim": "none: totals and prune mask tell of the calibration text, and nothing bounds how much",
-        },
+        "privacy": privacy_section(flags, federation),
         "seconds": seconds,
         "bytes": _summed(records, "_bytes"),
         "peak_memory_bytes": peak_memory_bytes(model.device),
         "environment": environment(model.device),
     }
+    if federation.method.privacy is not None:
+        _set_apart(result, private_notes, has_transcript=flags.save_transcript)
+    return result
+
+
+def _set_apart(result: dict[str, Any], private_notes: list[str], *, has_transcript: bool) -> None:
+    """Move what depends on private text, but not through noisy totals, out of the way of what the claim covers."""
+    alone: dict[str, Any] = {"note": "not covered by epsilon: a deployment has none of it"}
+    found = {name: result["perplexity"].pop(name) for name in (CENTRAL, "local") if name in result["perplexity"]}
+    if found:
+        alone["perplexity"] = found
+    alone["expert_votes_by_magnitude"] = result["protocol"].pop("expert_votes_by_magnitude")
+    result["notes"] = [note for note in result["notes"] if note not in private_notes]
+    alone["notes"] = private_notes
+    if has_transcript:
+        alone["transcript"] = "transcript/ holds what the server saw before any noise of its own"
+    result["simulation_only"] = alone
 
 
 def _summed(records: Sequence[BlockRecord], suffix: str) -> dict[str, dict[str, float]]:

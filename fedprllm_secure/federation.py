@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,13 +29,15 @@ from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties, yardstick_windows
 from fedprllm_secure.payloads import Decision, PartyView, Payload
+from fedprllm_secure.privacy.release import Release
+from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
 from fedprllm_secure.propagation import Clock, Propagation
 from fedprllm_secure.pruners import Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
-from fedprllm_secure.sessions import Clients, Contents, Dropouts, Sessions, cost_by_step
+from fedprllm_secure.sessions import Charge, Clients, Contents, Dropouts, OpenSession, Sessions, cost_by_step
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
-from protocols import PROTOCOLS, Simulation
+from protocols import PROTOCOLS
 
 Progress = Callable[[str, int, int], None]
 Masks = dict[str, dict[str, Tensor]]  # by variant, then by matrix name
@@ -77,6 +80,7 @@ class Federation:
         hidden_memory_bytes: int = 4 << 30,
         dropouts: Dropouts = lambda _: {},
         transcript: Callable[[int, Any], None] | None = None,
+        charge: Charge | None = None,
         progress: Progress = lambda *_: None,
     ) -> None:
         """Prepare a run; nothing is computed yet.
@@ -93,6 +97,7 @@ class Federation:
             hidden_memory_bytes: past this, hidden states lie on disk.
             dropouts: by block, the clients that leave at each step (simulated).
             transcript: receives (block, entry) for every message the server sees.
+            charge: charges a client's ledger with a release before its message leaves.
             progress: receives (phase, done, total).
 
         Raises:
@@ -104,11 +109,19 @@ class Federation:
         self.num_clients = windows.num_clients
         self._dropouts, self._progress = dropouts, progress
         protocol = PROTOCOLS[method.protocol]
-        self.payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients))
+        payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients))
+        self.payload = payload.centred() if method.privacy is not None and not method.is_surveyed else payload
         clients = Clients(self.num_clients)
         self._manifest = Manifest(model, method, clients.roster, window_length=windows.length)
         self.sessions = Sessions(
-            protocol, self.thresholds, clients, self._manifest, work, dropouts=dropouts, transcript=transcript
+            protocol,
+            self.thresholds,
+            clients,
+            self._manifest,
+            work,
+            dropouts=dropouts,
+            transcript=transcript,
+            charge=charge,
         )
         _check_vocabulary(windows.ids, model, "the clients' windows")
         if self.baselines.public is not None:
@@ -203,7 +216,7 @@ class Federation:
         if 0 < first < self.model.num_blocks:
             self.work.load_states(first, self.propagation.states)
 
-    def _prune_block(self, index: int, session: Simulation | None, clock: Clock) -> None:
+    def _prune_block(self, index: int, session: OpenSession | None, clock: Clock) -> None:
         started = time.perf_counter()
         with ExitStack() as stack:
             block = self.enter(index, stack, clock)
@@ -212,7 +225,7 @@ class Federation:
             payload = self.prepared(block, sums)
             if session is None:
                 with clock.timed("protocol"):
-                    (session,) = self.sessions.open([_contents(index, payload, block.view(sums))])
+                    (session,) = self.sessions.open([self._contents_of(index, payload, block.view(sums))])
             masks, unseen = self._run_parties(block, payload, sums, session, clock)
             with clock.timed("protocol"):
                 result = session.close()
@@ -254,7 +267,7 @@ class Federation:
         return self.payload.prepared(view, share=share)
 
     def _run_parties(
-        self, block: Block, payload: Payload, sums: InputEnergy, session: Simulation, clock: Clock
+        self, block: Block, payload: Payload, sums: InputEnergy, session: OpenSession, clock: Clock
     ) -> tuple[Masks, int]:
         """Let every client decide, submit and go on, then every baseline; one party's masks are held at a time."""
         propagate = self.method.schedule.propagate
@@ -272,7 +285,7 @@ class Federation:
                     decision = payload.decide(view)
             if number in present:
                 with clock.timed("protocol"):
-                    self.sessions.submit(session, number, payload.vectors(view, decision))
+                    session.submit(number, payload.vectors(view, decision))
             if decision is not None and variant is not None:
                 masks[variant] = decision.prune_masks
             if decision is not None and flows_on_alone:
@@ -304,13 +317,40 @@ class Federation:
             }
         return found
 
+    @cached_property
+    def noises(self) -> list[SessionNoise]:
+        """The noise of each session, in order; none without a target of differential privacy.
+
+        Raises:
+            InputError: the target cannot be met, or has no meaning for the payload.
+        """
+        target = self.method.privacy
+        if target is None:
+            return []
+        exact = []
+        for index in range(self.model.num_blocks):
+            view = PartyView(prunable_matrices(self.model, index), _no_weights)
+            dimension = sum(spec.length for spec in self.payload.specs(view))
+            exact.append((self.payload.sensitivity(view, target.adjacency), dimension))
+        return plan_noise(
+            target,
+            exact,
+            protocol=self.method.protocol,
+            thresholds=self.thresholds,
+            num_clients=self.num_clients,
+        )
+
+    @property
+    def releases(self) -> list[Release]:
+        """What the run lets out, in order: of the noisy totals, or exact ones."""
+        return [self._contents(index).release for index in range(self.model.num_blocks)]
+
     def _contents(self, index: int) -> Contents:
-        matrices = prunable_matrices(self.model, index)
-        return _contents(index, self.payload, PartyView(matrices, _no_weights))
+        return self._contents_of(index, self.payload, PartyView(prunable_matrices(self.model, index), _no_weights))
 
-
-def _contents(index: int, payload: Payload, view: PartyView) -> Contents:
-    return Contents(index, payload.specs(view), payload.public())
+    def _contents_of(self, index: int, payload: Payload, view: PartyView) -> Contents:
+        noise = self.noises[index] if self.noises else None
+        return Contents(index, payload.specs(view), payload.public(), noise)
 
 
 def _no_weights(matrix: PrunableMatrix) -> Tensor:

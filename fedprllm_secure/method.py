@@ -8,6 +8,7 @@ from typing import Any
 
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.payloads import PAYLOADS, Payload
+from fedprllm_secure.privacy.target import PrivacyTarget
 from fedprllm_secure.pruners import PRUNERS
 from fedprllm_secure.schedule import Schedule
 from fedprllm_secure.selection import TIES, Ties
@@ -29,6 +30,7 @@ class Method:
         seed: for random ties.
         payload: a name in :data:`~fedprllm_secure.payloads.PAYLOADS`.
         protocol: a name in :data:`~protocols.PROTOCOLS`.
+        privacy: the target of differential privacy, if there is one.
     """
 
     sparsity: Sparsity
@@ -40,6 +42,7 @@ class Method:
     seed: int = 0
     payload: str = "votes"
     protocol: str = "plain"
+    privacy: PrivacyTarget | None = None
 
     def __post_init__(self) -> None:
         """Check every name.
@@ -87,4 +90,5 @@ class Method:
             "seed": self.seed,
             "payload": self.payload,
             "protocol": self.protocol,
+            "privacy": None if self.privacy is None else self.privacy.public(),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,9 @@ from torch import Tensor
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.payloads.device_packing import pack_on_device
+from fedprllm_secure.privacy.adjacency import READERS
+from fedprllm_secure.privacy.release import Release
+from fedprllm_secure.privacy.session_noise import SessionNoise
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import WorkFolder
 from protocols import (
@@ -37,13 +40,32 @@ class Contents:
 
     Attributes:
         place: the block, or 0 for a session over all blocks; simulated dropouts and transcripts go by it.
-        specs: its vectors.
+        specs: its vectors, without noise.
         public: what parties must agree on beside the run's settings.
+        noise: what is added to the totals, if anything.
     """
 
     place: int
     specs: tuple[VectorSpec, ...]
     public: Mapping[str, Any] = field(default_factory=dict)
+    noise: SessionNoise | None = None
+
+    @property
+    def noisy_specs(self) -> tuple[VectorSpec, ...]:
+        """Its vectors, with room for the noise."""
+        return self.specs if self.noise is None else self.noise.specs(self.specs)
+
+    @property
+    def release(self) -> Release:
+        """What clients let out by taking part."""
+        if self.noise is not None:
+            return self.noise.release
+        dimension = sum(spec.length for spec in self.specs)
+        return Release(mechanism="exact", adjacency="client-zero-out", adversary=READERS, dimension=dimension)
+
+
+# Charges a release to a client's ledger before its message leaves: (client, release, identity of the message).
+Charge = Callable[[int, Release, bytes], None]
 
 
 class Clients:
@@ -72,6 +94,7 @@ class Sessions:
         *,
         dropouts: Dropouts,
         transcript: Callable[[int, Any], None] | None,
+        charge: Charge | None = None,
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -83,7 +106,9 @@ class Sessions:
             work: remembers which session numbers were taken.
             dropouts: by place, the clients that leave at each step (simulated).
             transcript: receives (place, entry) for every message the server sees.
+            charge: charges each client's ledger; None where nobody keeps one.
         """
+        self._charge = charge
         self._protocol, self._thresholds, self._clients = protocol, thresholds, clients
         self._manifest, self._work = manifest, work
         self._dropouts, self._transcript = dropouts, transcript
@@ -103,41 +128,28 @@ class Sessions:
         """Say in a line what the protocol protects against."""
         return self._protocol.claim(self._plan(contents, session_number=0))
 
-    def open(self, wanted: Sequence[Contents]) -> list[Simulation]:
+    def open(self, wanted: Sequence[Contents]) -> list[OpenSession]:
         """Open sessions together: every client sends the keys of all in one message, and its shares in another.
 
         Raises:
             InputError: as :meth:`check`.
             protocols.ProtocolError: too few clients are left for one of them.
         """
-        opened = []
+        simulations = []
         for contents in wanted:
             self.check(contents)
             plan = self._plan(contents, session_number=self._work.next_session_number())
             recorder = None if self._transcript is None else partial(self._transcript, contents.place)
             leaving = self._dropouts(contents.place)
-            opened.append(Simulation(self._protocol, plan, self._clients.keys, dropouts=leaving, transcript=recorder))
-        if opened:
-            open_together(opened)
-        return opened
-
-    def submit(self, session: Simulation, client: int, vectors: Mapping[str, Tensor]) -> None:
-        """Let a client submit; what lies on a GPU is packed there, so that packed words cross to the host.
-
-        Args:
-            session: an open session in which this client is still there.
-            client: its index.
-            vectors: by name, integers (length,) within the bound.
-        """
-        ready: dict[str, Integers | PackedVector] = {}
-        for spec in session.plan.vectors:
-            values = vectors[spec.name]
-            if values.device.type == "cpu":
-                ready[spec.name] = values.numpy()
-            else:
-                layout = self._protocol.layout(session.plan, spec)
-                ready[spec.name] = pack_on_device(values, layout, bound=spec.bound)
-        session.submit(client, ready)
+            simulations.append(
+                Simulation(self._protocol, plan, self._clients.keys, dropouts=leaving, transcript=recorder)
+            )
+        if simulations:
+            open_together(simulations)
+        return [
+            OpenSession(self._protocol, simulation, contents, self._charge)
+            for simulation, contents in zip(simulations, wanted, strict=True)
+        ]
 
     def _plan(self, contents: Contents, *, session_number: int) -> SessionPlan:
         digest = self._manifest.digest(block=contents.place, session_number=session_number, payload=contents.public)
@@ -145,13 +157,60 @@ class Sessions:
             manifest_hash=digest,
             session_number=session_number,
             roster=self._clients.roster,
-            vectors=contents.specs,
+            vectors=contents.noisy_specs,
             recovery_threshold=self._thresholds.recovery_threshold,
             minimum_survivors=self._thresholds.minimum_survivors,
             assumed_colluders=self._thresholds.assumed_colluders,
             neighbours=self._thresholds.neighbours,
             beacon=self._thresholds.beacon,
         )
+
+
+class OpenSession:
+    """A session whose clients have shared their keys."""
+
+    def __init__(
+        self, protocol: SecureAggregation, simulation: Simulation, contents: Contents, charge: Charge | None
+    ) -> None:
+        """Take over an opened simulation."""
+        self._protocol, self._simulation, self._contents, self._charge = protocol, simulation, contents, charge
+
+    def submitters(self) -> tuple[int, ...]:
+        """List the clients that have yet to submit, ascending."""
+        return self._simulation.submitters()
+
+    def submit(self, client: int, vectors: Mapping[str, Tensor]) -> None:
+        """Charge a client's ledger, add its share of the noise, and let it submit.
+
+        What lies on a GPU and takes no noise is packed there, so that packed words cross to the host.
+
+        Args:
+            client: its index, one of :meth:`submitters`.
+            vectors: by name, integers (length,) within the bound.
+
+        Raises:
+            fedprllm_secure.privacy.BudgetRefused: the release would overspend a budget of this client.
+        """
+        plan = self._simulation.plan
+        if self._charge is not None:
+            self._charge(client, self._contents.release, plan.digest)
+        if self._contents.noise is not None:
+            vectors = self._contents.noise.with_share(vectors)
+        ready: dict[str, Integers | PackedVector] = {}
+        for spec in plan.vectors:
+            values = vectors[spec.name]
+            if values.device.type == "cpu":
+                ready[spec.name] = values.numpy()
+            else:
+                ready[spec.name] = pack_on_device(values, self._protocol.layout(plan, spec), bound=spec.bound)
+        self._simulation.submit(client, ready)
+
+    def close(self) -> SessionResult:
+        """Let the survivors open the totals, and add the server's noise, if it is the one to add it."""
+        result = self._simulation.close()
+        if self._contents.noise is None:
+            return result
+        return replace(result, totals=self._contents.noise.released(result.totals))
 
 
 def cost_by_step(result: SessionResult) -> dict[str, dict[str, float]]:

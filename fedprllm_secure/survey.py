@@ -98,7 +98,7 @@ class Survey:
                 for index in blocks:
                     vectors |= payload.vectors(self._view(index, client), None)
             with clock.timed("protocol"):
-                self._federation.sessions.submit(session, client, vectors)
+                session.submit(client, vectors)
         with clock.timed("protocol"):
             result = session.close()
         record = BlockRecord(

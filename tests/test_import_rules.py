@@ -152,7 +152,7 @@ def test_importing_protocols_loads_no_learning_and_no_encryption_library():
 def test_the_encryption_library_is_loaded_with_the_first_role():
     """Listing and checking the homomorphic protocols does without tenseal; making a role loads it."""
     plan = (
-        "from protocols import *; plan = SessionPlan(bytes(32), 0, Roster(tuple(bytes([i]) * 32 for i in range(4))),"
+        "from protocols import *; plan = SessionPlan(bytes(32), 0, Roster(tuple(bytes([i]) * 32 for i in range(1, 5))),"
         " (VectorSpec('v', 9, 1),), 3, 3); protocol = PROTOCOLS['bfv']; protocol.check(plan)"
     )
 

@@ -16,12 +16,14 @@ from torch import Tensor
 from fedprllm_secure.payloads.party_view import Decision, PartyView
 from fedprllm_secure.payloads.statistics import Statistics
 from fedprllm_secure.payloads.votes import Votes
+from fedprllm_secure.privacy.adjacency import Adjacency
+from fedprllm_secure.privacy.release import Sensitivity
 from protocols import VectorSpec
 
 if TYPE_CHECKING:
     from fedprllm_secure.method import Method
 
-__all__ = ["PAYLOADS", "Decision", "PartyView", "Payload", "Statistics", "Votes"]
+__all__ = ["PAYLOADS", "Decision", "PartyView", "Payload", "PayloadOf", "Statistics", "Votes"]
 
 
 class Payload(Protocol):
@@ -38,6 +40,22 @@ class Payload(Protocol):
         Args:
             public: the view of a public party.
             share: tokens of one client for each token of the public party.
+        """
+        ...
+
+    def centred(self) -> Payload:
+        """Give the payload to add noise to.
+
+        Raises:
+            InputError: noise of whole vectors is not for this payload.
+        """
+        ...
+
+    def sensitivity(self, view: PartyView, adjacency: Adjacency) -> Sensitivity:
+        """Say how far one participant moves a block's totals.
+
+        Raises:
+            InputError: the adjacency has no meaning for this payload.
         """
         ...
 

@@ -23,6 +23,8 @@ from torch import Tensor
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.matrices import PrunableMatrix
 from fedprllm_secure.payloads.party_view import Decision, PartyView
+from fedprllm_secure.privacy.adjacency import Adjacency
+from fedprllm_secure.privacy.release import Sensitivity
 from fedprllm_secure.pruners import PRUNERS, Pruned
 from fedprllm_secure.sparsity import Group, Sparsity
 from protocols import VectorSpec
@@ -79,6 +81,21 @@ class Statistics:
             room = self.bound / (SAFETY * share * largest) if largest > 0 else 1.0
             exponents[name] = math.floor(math.log2(room))
         return replace(self, exponents=dict(self.exponents) | exponents)
+
+    def centred(self) -> Statistics:
+        """Refuse: energies have no bound that noise could be sized for.
+
+        Raises:
+            InputError: always; clipped residuals of the unpruned model's statistics are what takes noise.
+        """
+        raise InputError(
+            "payload=statistics takes noise with propagate=dense only: one release of clipped residuals to public text"
+        )
+
+    def sensitivity(self, view: PartyView, adjacency: Adjacency) -> Sensitivity:
+        """Refuse, as :meth:`centred`."""
+        self.centred()
+        raise AssertionError("unreachable")
 
     def public(self) -> dict[str, Any]:
         """List what parties must agree on beside the method."""

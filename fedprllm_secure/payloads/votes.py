@@ -7,7 +7,7 @@ sends about zero and the noise that a sensitivity calls for is smallest; the ord
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedprllm_secure.payloads.party_view import Decision, PartyView
+from fedprllm_secure.privacy.adjacency import Adjacency
+from fedprllm_secure.privacy.release import Sensitivity
+from fedprllm_secure.privacy.sensitivity import VoteGroups, centred, votes_sensitivity
 from fedprllm_secure.pruners import PRUNERS, Pruned
 from fedprllm_secure.selection import Ties, select, tie_order
 from fedprllm_secure.sparsity import Group, Sparsity
@@ -65,6 +68,20 @@ class Votes:
         """Give itself: votes need nothing of a public party."""
         return self
 
+    def centred(self) -> Votes:
+        """Give the payload to add noise to: votes around zero, so that a client moves the totals least."""
+        return replace(self, centre=centred(self.sparsity.fraction))
+
+    def sensitivity(self, view: PartyView, adjacency: Adjacency) -> Sensitivity:
+        """Say how far one participant moves a block's totals.
+
+        Raises:
+            InputError: the adjacency has no meaning for votes.
+        """
+        low, step = self.centre
+        groups = [_groups(matrix.shape, self.sparsity, self.local_group) for matrix in view.matrices]
+        return votes_sensitivity(groups, a=low, b=step, adjacency=adjacency)
+
     def public(self) -> dict[str, Any]:
         """List what parties must agree on beside the method: how votes are centred."""
         return {"centre": list(self.centre)}
@@ -102,3 +119,12 @@ class Votes:
             ties = tie_order(self.ties, weight, seed=self.seed, name=matrix.name)
             chosen[matrix.name] = select([fewest_first.to(weight.device), *ties], self.sparsity, self.group)
         return chosen
+
+
+def _groups(shape: tuple[int, int], sparsity: Sparsity, local_group: Group) -> VoteGroups:
+    """Say in which groups of a matrix (out, in) every client marks equally many weights."""
+    rows, columns = shape
+    if sparsity.is_pattern:
+        return VoteGroups(sparsity.window, sparsity.window - sparsity.kept, rows * columns // sparsity.window)
+    size, number = {"row": (columns, rows), "column": (rows, columns), "layer": (rows * columns, 1)}[local_group]
+    return VoteGroups(size, sparsity.count(size), number)

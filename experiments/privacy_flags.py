@@ -1,0 +1,119 @@
+"""From the flags of differential privacy to a target and to clients' ledgers, and from a planned run to advice."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from fedprllm_secure.data import Windows
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.federation import Federation
+from fedprllm_secure.privacy import Budget, Ledger, Release
+from fedprllm_secure.privacy.target import PrivacyTarget
+from fedprllm_secure.sessions import Charge
+
+DEFAULT_COLLUDERS = 1  # under distributed noise: any client can subtract its own share
+FLAGS_OF_A_TARGET = ("epsilon", "delta", "noise_multiplier", "adjacency")
+
+
+def privacy_target(flags: argparse.Namespace) -> PrivacyTarget | None:
+    """Read the target.
+
+    Raises:
+        InputError: a flag is missing, out of range, or goes without ``--dp``.
+    """
+    if flags.dp == "none":
+        given = [name for name in FLAGS_OF_A_TARGET if getattr(flags, name) is not None]
+        if given or flags.noise != "skellam":
+            flag = (given or ["noise"])[0].replace("_", "-")
+            raise InputError(f"--{flag} goes with --dp central or --dp distributed")
+        return None
+    for name in ("adjacency", "delta"):
+        if getattr(flags, name) is None:
+            raise InputError(
+                f"--dp {flags.dp} needs --{name}: the claim means nothing without it, so it has no default"
+            )
+    if flags.scale:
+        raise InputError("--scale does not go with --dp: the share of clients that kept a weight is not released")
+    return PrivacyTarget(
+        place=flags.dp,
+        adjacency=flags.adjacency,
+        delta=flags.delta,
+        noise=flags.noise,
+        epsilon=flags.epsilon,
+        noise_multiplier=flags.noise_multiplier,
+    )
+
+
+def assumed_colluders(flags: argparse.Namespace) -> int | None:
+    """Give ``--assumed-colluders``, which is at least 1 under distributed noise unless it was said otherwise."""
+    if flags.assumed_colluders is None and flags.dp == "distributed" and flags.graph == "complete":
+        return DEFAULT_COLLUDERS
+    colluders: int | None = flags.assumed_colluders
+    return colluders
+
+
+class Ledgers:
+    """The ledgers of all simulated clients; each client keeps its own, as it would in a deployment."""
+
+    def __init__(self, file: Path, clients: int) -> None:
+        """Name them: ``ledger.json`` becomes ``ledger-0003.json`` for client 3."""
+        self._ledgers = [Ledger(file.with_name(f"{file.stem}-{client:04d}{file.suffix}")) for client in range(clients)]
+
+    def open(self, name: str, windows: Windows, target: PrivacyTarget | None, releases: list[Release]) -> None:
+        """Open every client's account and refuse now what would be refused later.
+
+        Args:
+            name: what the data set is called in the ledgers.
+            windows: the clients'.
+            target: if it names an epsilon, that is the budget of accounts that have none.
+            releases: what the run will release.
+
+        Raises:
+            InputError: a ledger cannot be trusted, or its account holds other text.
+            BudgetRefused: a budget would be overspent.
+        """
+        self._name = name
+        for client, ledger in enumerate(self._ledgers):
+            account = ledger.open_account(name, windows.of(client))
+            if account.budget is None and target is not None and target.epsilon is not None:
+                budget = Budget(epsilon=target.epsilon, delta=target.delta, adjacency=target.adjacency)
+                ledger.open_account(name, windows.of(client), budget=budget)
+        for ledger in self._ledgers:
+            ledger.check(name, releases)
+
+    def charge(self, client: int, release: Release, identity: bytes) -> None:
+        """Charge one client."""
+        self._ledgers[client].charge(self._name, release, identity=identity + client.to_bytes(4, "little"))
+
+    @property
+    def charging(self) -> Charge:
+        """What a federation calls before a message leaves."""
+        return self.charge
+
+
+def advice(federation: Federation) -> list[str]:
+    """Say before the work what the noise will leave of the votes."""
+    if not federation.noises or federation.method.payload == "statistics":
+        return []
+    clients = federation.num_clients
+    deviation = max(votes_deviation(federation))
+    ratio = clients / 2 / deviation
+    lines = [
+        f"noise of standard deviation {deviation:.3g} votes on counts of at most {clients}: signal to noise at best "
+        f"{ratio:.2g}"
+    ]
+    if ratio < 1:
+        verdict = "the prune mask will be close to a coin flip" if ratio < 0.3 else "most of a prune mask will be noise"
+        lines.append(
+            f"{verdict}; about {math.ceil(2 * deviation):,} clients would bring the ratio to 1. Units (--payload "
+            "units) need far fewer, and --payload statistics releases what text adds to a public prior"
+        )
+    return lines
+
+
+def votes_deviation(federation: Federation) -> list[float]:
+    """Give for each session the standard deviation of the noise if nobody leaves, in votes."""
+    step = federation.payload.public()["centre"][1]
+    return [math.sqrt(noise.full) / step for noise in federation.noises]
