@@ -57,7 +57,17 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--seed", type=not_negative, default=0, help="of the partition and of random ties; never of keys or noise"
     )
-    data.add_argument("--public-data", metavar="SOURCE", help="public text for the public-only baseline")
+    data.add_argument(
+        "--public-data",
+        metavar="SOURCE",
+        help="public text: for the public-only baseline, and for prior, basis and clip of statistics under --dp",
+    )
+    data.add_argument(
+        "--public-windows",
+        type=positive,
+        metavar="N",
+        help="windows of it; default as many as the clients', for statistics under --dp up to 1024",
+    )
 
     method = parser.add_argument_group("method")
     method.add_argument(
@@ -107,15 +117,17 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         choices=list(PROTOCOLS),
         default="plain",
         help="how it is summed. plain, the default, protects nothing: the server sees every client's prune mask. "
-        "additive: masked sums; even a lying server learns only totals, clients may leave at any step. bfv, ckks: "
-        "homomorphic encryption, against an honest-but-curious server; a lying one opens one client's votes, any "
-        "client that helps it opens everything",
+        "additive: masked sums; even a lying server learns only totals (but see --graph), clients may leave at any "
+        "step. bfv, ckks: homomorphic encryption, against an honest-but-curious server; a lying one opens the votes of "
+        "up to log2(N + 1) clients in each session (3 of 8, 6 of 64), any client that helps it opens everything",
     )
     privacy.add_argument(
         "--graph",
         choices=GRAPHS,
         default="complete",
-        help="who masks with whom under additive: all (the default), or a sparse random graph for many clients",
+        help="who masks with whom under additive: all (the default), or a sparse random graph for many clients, sized "
+        "for a server that follows the protocol: against a lying one it takes more --neighbours, a higher "
+        "--recovery-threshold and a beacon that nobody chose",
     )
     privacy.add_argument("--neighbours", type=positive, metavar="K", help="of each client in a sparse graph")
     privacy.add_argument(
@@ -128,7 +140,8 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         "--minimum-survivors",
         type=positive,
         metavar="K",
-        help="fewest clients whose sum may be opened; default the recovery threshold (sparse: 95 %% of the clients)",
+        help="fewest clients whose sum may be opened; default the recovery threshold, but (except under plain) "
+        "at least 3 and two more than the assumed colluders (sparse: 95 %% of the clients)",
     )
     privacy.add_argument(
         "--assumed-colluders",
@@ -204,6 +217,21 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
         choices=ADJACENCIES,
         help="what the claim compares; no default. "
         + "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()),
+    )
+    privacy.add_argument(
+        "--rank",
+        type=positive,
+        default=1000,
+        metavar="R",
+        help="with --payload statistics: most public directions in which residuals are shared; later ones are shrunk "
+        "away where they show nothing but noise (default 1000)",
+    )
+    privacy.add_argument(
+        "--clip",
+        type=float,
+        metavar="C",
+        help="with --payload statistics: largest norm of a contribution; default the median of held-out public text. A "
+        "value chosen by looking at private text is a release of its own",
     )
     privacy.add_argument(
         "--ledger",
@@ -283,15 +311,16 @@ def size_in_bytes(text: str) -> int:
 
 def dropout(text: str) -> tuple[float, Step]:
     """Read RATE[@STEP]."""
-    rate, _, step = text.partition("@")
+    rate, at, step = text.partition("@")
+    step = step if at else "submit"
     names = {member.name.lower(): member for member in Step}
     try:
         value = float(rate)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 1 or (step or "submit") not in names:
+    if not 0 <= value < 1 or step not in names:
         raise argparse.ArgumentTypeError(f"{text!r} must be a rate in [0, 1), perhaps @ one of {', '.join(names)}")
-    return value, names[step or "submit"]
+    return value, names[step]
 
 
 def baseline_list(text: str) -> list[str]:

@@ -35,6 +35,7 @@ from fedprllm_secure.models.streamed import StreamedModel
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT_LENGTH = 2048
 DEMO_LENGTH = 256
+MOST_PRIOR_WINDOWS = 1024
 
 
 def open_model(flags: argparse.Namespace) -> StreamedModel:
@@ -172,18 +173,44 @@ def client_windows(flags: argparse.Namespace, model: StreamedModel, length: int,
 
 
 def public_windows(flags: argparse.Namespace, model: StreamedModel, length: int, count: int) -> Tensor | None:
-    """Cut as many public windows as the clients have together, or None where no public text is named."""
+    """Cut public windows, or give None where no public text is named.
+
+    As many as ``--public-windows`` says, by default ``count``, or up to 1024 where a prior is made of them.
+    """
     source = flags.public_data or ("demo" if flags.data == "demo" else None)
     if source is None:
         return None
+    if flags.public_windows is None and makes_prior(flags):
+        return _as_many_public_windows(flags, model, source, length)
+    wanted = flags.public_windows or count
     if is_cut(source):
         return read_windows(
-            Path(source), num_clients=1, per_client=count, length=length, vocabulary_size=model.vocabulary_size
+            Path(source), num_clients=1, per_client=wanted, length=length, vocabulary_size=model.vocabulary_size
         ).ids
     documents: Iterable[Document] = _documents(flags, source, "public")
     return cut_windows(
-        [documents], open_tokenizer(model), length=length, per_client=count, vocabulary_size=model.vocabulary_size
+        [documents], open_tokenizer(model), length=length, per_client=wanted, vocabulary_size=model.vocabulary_size
     ).ids
+
+
+def makes_prior(flags: argparse.Namespace) -> bool:
+    """Say whether public text is what private statistics are compared with."""
+    return flags.payload == "statistics" and flags.dp != "none"
+
+
+def _as_many_public_windows(flags: argparse.Namespace, model: StreamedModel, source: str, length: int) -> Tensor:
+    if is_cut(source):
+        rows = min(windows_shape(Path(source))[0], MOST_PRIOR_WINDOWS)
+        return read_windows(
+            Path(source), num_clients=1, per_client=rows, length=length, vocabulary_size=model.vocabulary_size
+        ).ids
+    return cut_evaluation(
+        _documents(flags, source, "public"),
+        open_tokenizer(model),
+        length=length,
+        limit=MOST_PRIOR_WINDOWS,
+        vocabulary_size=model.vocabulary_size,
+    )
 
 
 def evaluation_windows(

@@ -10,10 +10,13 @@ from fedprllm_secure.data import Windows
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.privacy import Budget, Ledger, Release
+from fedprllm_secure.privacy.adjacency import is_window_level
 from fedprllm_secure.privacy.target import PrivacyTarget
+from fedprllm_secure.residuals.clipping import grid_bound
 from fedprllm_secure.sessions import Charge
 
 DEFAULT_COLLUDERS = 1  # under distributed noise: any client can subtract its own share
+FEW_DIRECTIONS = 16
 FLAGS_OF_A_TARGET = ("epsilon", "delta", "noise_multiplier", "adjacency")
 
 
@@ -94,9 +97,11 @@ class Ledgers:
 
 
 def advice(federation: Federation) -> list[str]:
-    """Say before the work what the noise will leave of the votes."""
-    if not federation.noises or federation.method.payload == "statistics":
+    """Say before the work what the noise will leave of what is shared."""
+    if not federation.noises:
         return []
+    if federation.method.payload == "statistics":
+        return [_residual_advice(federation)]
     clients = federation.num_clients
     deviation = max(votes_deviation(federation))
     ratio = clients / 2 / deviation
@@ -111,6 +116,20 @@ def advice(federation: Federation) -> list[str]:
             "units) need far fewer, and --payload statistics releases what text adds to a public prior"
         )
     return lines
+
+
+def _residual_advice(federation: Federation) -> str:
+    """Compare the whole signal with the noise on one direction: how many directions could stand above it."""
+    (noise,) = federation.noises
+    assert noise.release.sensitivity is not None  # a release of noise
+    windows = federation.windows.per_client if is_window_level(noise.release.adjacency) else 1
+    largest = federation.num_clients * windows * grid_bound(noise.release.dimension)
+    resolved = largest**2 / float(noise.full)
+    rank = noise.release.dimension
+    text = f"the noise leaves room for at most {min(resolved, rank):,.0f} of {rank:,} directions to stand above it"
+    if resolved < FEW_DIRECTIONS:
+        return f"{text}: expect no more than the public prior gives; more windows or clients, or a larger epsilon"
+    return f"{text}; what cannot is shrunk to the public prior"
 
 
 def votes_deviation(federation: Federation) -> list[float]:

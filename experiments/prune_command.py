@@ -170,12 +170,14 @@ def _method(flags: argparse.Namespace) -> Method:
         payload=flags.payload,
         protocol=flags.protocol,
         privacy=privacy_target(flags),
+        rank=flags.rank,
+        clip=flags.clip,
     )
 
 
 def _baselines(flags: argparse.Namespace, model: StreamedModel, windows: Windows, notes: list[str]) -> Baselines:
     public: Tensor | None = None
-    if "public" in flags.baselines:
+    if "public" in flags.baselines or inputs.makes_prior(flags):
         public = inputs.public_windows(flags, model, windows.length, len(windows.ids))
         if public is None:
             notes.append("public-only is not measured: name a public text with --public-data")

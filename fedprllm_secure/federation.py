@@ -28,17 +28,26 @@ from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
 from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties, yardstick_windows
-from fedprllm_secure.payloads import Decision, PartyView, Payload
-from fedprllm_secure.privacy.release import Release
+from fedprllm_secure.payloads import Decision, PartyView, Payload, Statistics
+from fedprllm_secure.privacy.adjacency import Adjacency, is_window_level
+from fedprllm_secure.privacy.release import Release, Sensitivity
+from fedprllm_secure.privacy.sensitivity import clipped_sensitivity
 from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
 from fedprllm_secure.propagation import Clock, Propagation
 from fedprllm_secure.pruners import Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
+from fedprllm_secure.residuals.clipping import grid_bound
+from fedprllm_secure.residuals.public_basis import Rows
+from fedprllm_secure.residuals.synthetic_windows import synthetic_windows
 from fedprllm_secure.sessions import Charge, Clients, Contents, Dropouts, OpenSession, Sessions, cost_by_step
+from fedprllm_secure.survey_state import SurveyState
+from fedprllm_secure.surveyed import ExactEnergies, NoisyResiduals, Surveyed, without_weights
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
 from protocols import PROTOCOLS
 
+FEWEST_PUBLIC = 32
+HELD_OUT_SHARE = 4
 Progress = Callable[[str, int, int], None]
 Masks = dict[str, dict[str, Tensor]]  # by variant, then by matrix name
 
@@ -128,7 +137,12 @@ class Federation:
             _check_vocabulary(self.baselines.public, model, "the public windows")
         yardstick = None if self.payload.submits_decision else yardstick_windows(windows.length, model.vocabulary_size)
         self.parties = Parties(
-            windows, self.baselines, method.schedule, yardstick=yardstick, by_window=method.is_surveyed
+            windows,
+            self.baselines,
+            method.schedule,
+            yardstick=yardstick,
+            synthetic=self._synthetic(),
+            by_window=method.is_surveyed,
         )
         self.propagation = Propagation(
             model,
@@ -317,6 +331,56 @@ class Federation:
             }
         return found
 
+    def surveyed(self, state: SurveyState) -> Surveyed:
+        """Say what clients share of a finished survey."""
+        assert isinstance(self.payload, Statistics)
+        if self.method.privacy is None:
+            return ExactEnergies(self.model, self.parties, state, self.payload)
+        return NoisyResiduals(
+            self.model,
+            self.parties,
+            state,
+            self.payload,
+            rows=self._rows(),
+            noise=self.noises[0],
+            by_window=is_window_level(self.method.privacy.adjacency),
+            clip=self.method.clip,
+        )
+
+    def _synthetic(self) -> Tensor | None:
+        """Make synthetic windows, as many as there are public ones, where a basis is to be made of them.
+
+        Raises:
+            InputError: there is no public text to make a prior of.
+        """
+        if self.method.privacy is None or not self.method.is_surveyed:
+            return None
+        public = self.baselines.public
+        if public is None or len(public) < FEWEST_PUBLIC:
+            raise InputError(
+                f"payload=statistics under differential privacy needs public text for prior, basis and clip, at least "
+                f"{FEWEST_PUBLIC} windows of it; here are {0 if public is None else len(public)} (--public-data)"
+            )
+        return synthetic_windows(public, vocabulary_size=self.model.vocabulary_size, count=len(public))
+
+    def _rows(self) -> Rows:
+        """Say which windows are whose: a quarter of the public ones is held out to set the clip."""
+        assert self.parties.public is not None
+        public, synthetic = self.parties.streams[self.parties.public : self.parties.public + 2]
+        middle = public.start + (public.stop - public.start) // HELD_OUT_SHARE
+        return Rows(
+            clients=slice(0, self.parties.all_clients.stop),
+            held_out=slice(public.start, middle),
+            prior=slice(middle, public.stop),
+            synthetic=slice(synthetic.start, synthetic.stop),
+        )
+
+    def _residual_sensitivity(self, adjacency: Adjacency) -> tuple[Sensitivity, int]:
+        rows = self._rows().basis
+        rank = min(self.method.rank, rows.stop - rows.start)
+        bound = grid_bound(rank)
+        return clipped_sensitivity(l2_bound_squared=bound**2, dimension=rank, adjacency=adjacency), rank
+
     @cached_property
     def noises(self) -> list[SessionNoise]:
         """The noise of each session, in order; none without a target of differential privacy.
@@ -327,13 +391,19 @@ class Federation:
         target = self.method.privacy
         if target is None:
             return []
+        if self.method.is_surveyed:
+            return self._plan([self._residual_sensitivity(target.adjacency)])
         exact = []
         for index in range(self.model.num_blocks):
-            view = PartyView(prunable_matrices(self.model, index), _no_weights)
+            view = PartyView(prunable_matrices(self.model, index), without_weights)
             dimension = sum(spec.length for spec in self.payload.specs(view))
             exact.append((self.payload.sensitivity(view, target.adjacency), dimension))
+        return self._plan(exact)
+
+    def _plan(self, exact: Sequence[tuple[Sensitivity, int]]) -> list[SessionNoise]:
+        assert self.method.privacy is not None
         return plan_noise(
-            target,
+            self.method.privacy,
             exact,
             protocol=self.method.protocol,
             thresholds=self.thresholds,
@@ -343,18 +413,16 @@ class Federation:
     @property
     def releases(self) -> list[Release]:
         """What the run lets out, in order: of the noisy totals, or exact ones."""
+        if self.noises:
+            return [noise.release for noise in self.noises]
         return [self._contents(index).release for index in range(self.model.num_blocks)]
 
     def _contents(self, index: int) -> Contents:
-        return self._contents_of(index, self.payload, PartyView(prunable_matrices(self.model, index), _no_weights))
+        return self._contents_of(index, self.payload, PartyView(prunable_matrices(self.model, index), without_weights))
 
     def _contents_of(self, index: int, payload: Payload, view: PartyView) -> Contents:
         noise = self.noises[index] if self.noises else None
         return Contents(index, payload.specs(view), payload.public(), noise)
-
-
-def _no_weights(matrix: PrunableMatrix) -> Tensor:
-    raise AssertionError(f"the shape of {matrix.name} needs no weights")
 
 
 def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:

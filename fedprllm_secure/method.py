@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ class Method:
         payload: a name in :data:`~fedprllm_secure.payloads.PAYLOADS`.
         protocol: a name in :data:`~protocols.PROTOCOLS`.
         privacy: the target of differential privacy, if there is one.
+        rank: under it, most directions in which statistics are shared.
+        clip: under it, the largest contribution to statistics, in the basis; None: what public text says.
     """
 
     sparsity: Sparsity
@@ -43,6 +46,8 @@ class Method:
     payload: str = "votes"
     protocol: str = "plain"
     privacy: PrivacyTarget | None = None
+    rank: int = 1000
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         """Check every name.
@@ -61,6 +66,10 @@ class Method:
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise InputError(f"{name}={getattr(self, name)} must be one of {', '.join(values)}")
+        if self.rank < 1:
+            raise InputError(f"rank={self.rank} must be at least 1")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise InputError(f"clip={self.clip} must be above 0 and finite")
         if self.payload == "statistics" and self.schedule.propagate == "local":
             raise InputError(
                 "propagate=local does not go with payload=statistics, which takes dense or global: a client that "
@@ -91,4 +100,6 @@ class Method:
             "payload": self.payload,
             "protocol": self.protocol,
             "privacy": None if self.privacy is None else self.privacy.public(),
+            "rank": self.rank,
+            "clip": self.clip,
         }

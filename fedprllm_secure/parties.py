@@ -63,6 +63,7 @@ class Parties:
         schedule: Schedule,
         *,
         yardstick: Tensor | None = None,
+        synthetic: Tensor | None = None,
         by_window: bool = False,
     ) -> None:
         """Lay the windows out.
@@ -72,6 +73,7 @@ class Parties:
             baselines: which pseudo-clients there are.
             schedule: what flows on.
             yardstick: windows of a public party that is no baseline; not used where there is a public baseline.
+            synthetic: windows that are nobody's and no baseline, made from public ones; they follow those.
             by_window: whether sums are kept for every window.
 
         Raises:
@@ -95,6 +97,8 @@ class Parties:
         elif yardstick is not None:
             pseudo.append((None, yardstick))
         self.public = self.num_clients + len(pseudo) - 1 if pseudo and pseudo[-1][0] in (PUBLIC, None) else None
+        if synthetic is not None:
+            pseudo.append((None, synthetic))
         self._alone: frozenset[int] = frozenset(baselines.local_only)
         if schedule.propagate == "global":  # clients go on from the server's block; one alone needs rows of its own
             pseudo += [(local_variant(client), windows.of(client)) for client in baselines.local_only]

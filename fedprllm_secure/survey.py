@@ -13,14 +13,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from fedprllm_secure.models.matrices import prunable_matrices
 from fedprllm_secure.models.memory import release_freed_memory
-from fedprllm_secure.payloads import PartyView, Statistics
 from fedprllm_secure.propagation import Clock
-from fedprllm_secure.sessions import Contents, cost_by_step
+from fedprllm_secure.sessions import cost_by_step
 from fedprllm_secure.survey_state import SurveyState
+from fedprllm_secure.surveyed import Surveyed, Totals
 from fedprllm_secure.work import FEDERATED, BlockRecord
 
 if TYPE_CHECKING:
@@ -38,15 +36,17 @@ class Survey:
 
     def run(self) -> None:
         """Do what is not done yet."""
-        if not self._state.has_totals:
+        if self._state.surveyed_blocks() < self._model.num_blocks:
             self._survey()
-            self._sum()
-        totals, record = self._state.totals()
-        payload = self._prepared()
+        surveyed = self._federation.surveyed(self._state)
+        if not self._state.has_totals:
+            self._sum(surveyed)
+        stored, record = self._state.totals()
+        totals = {name: total.numpy() for name, total in stored.items()}
         first, last = self._federation.finished_blocks(), self._model.num_blocks
         self._progress("prune", first, last)
         for index in range(first, last):
-            self._prune_block(index, payload, totals, record)
+            self._prune_block(index, surveyed, totals, record)
             release_freed_memory(self._model.block_bytes(index))
             self._progress("prune", index + 1, last)
 
@@ -68,35 +68,14 @@ class Survey:
             release_freed_memory(self._model.block_bytes(index))
             self._progress("survey", index + 1, last)
 
-    def _prepared(self) -> Statistics:
-        """Fit the payload to all blocks by what the public party sent into them."""
-        assert self._parties.public is not None  # a survey always has a public party
-        payload = self._federation.payload
-        assert isinstance(payload, Statistics)
-        public = self._parties.streams[self._parties.public]
-        share = self._federation.windows.per_client / (public.stop - public.start)
-        for index in range(self._model.num_blocks):
-            payload = payload.prepared(self._view(index, self._parties.public), share=share)
-        return payload
-
-    def _view(self, index: int, party: int) -> PartyView:
-        sums = self._state.block(index)
-        matrices = prunable_matrices(self._model, index)
-        return PartyView(matrices, _no_weights, sums.sources, self._parties.energies(sums, party))
-
-    def _sum(self) -> None:
+    def _sum(self, surveyed: Surveyed) -> None:
         """Run the one session and store its totals."""
         clock = Clock()
-        payload = self._prepared()
-        blocks = range(self._model.num_blocks)
-        specs = tuple(spec for index in blocks for spec in payload.specs(self._view(index, 0)))
         with clock.timed("protocol"):
-            (session,) = self._federation.sessions.open([Contents(0, specs, payload.public())])
+            (session,) = self._federation.sessions.open([surveyed.contents()])
         for client in session.submitters():
-            vectors: dict[str, Tensor] = {}
             with clock.timed("decide"):
-                for index in blocks:
-                    vectors |= payload.vectors(self._view(index, client), None)
+                vectors = surveyed.vectors(client)
             with clock.timed("protocol"):
                 session.submit(client, vectors)
         with clock.timed("protocol"):
@@ -106,23 +85,23 @@ class Survey:
         )
         self._state.save_totals({name: torch.from_numpy(total) for name, total in result.totals.items()}, record)
 
-    def _prune_block(self, index: int, payload: Statistics, totals: dict[str, Tensor], session: BlockRecord) -> None:
+    def _prune_block(self, index: int, surveyed: Surveyed, totals: Totals, session: BlockRecord) -> None:
         clock, started = Clock(), time.perf_counter()
         sums = self._state.block(index)
         survivors = len(session.survivors)
+        own = surveyed.own_totals(index, totals)
         with ExitStack() as stack:
             block = self._federation.enter(index, stack, clock)
             server = block.view(sums)
-            own = {spec.name: totals[spec.name].numpy() for spec in payload.specs(server)}
             with clock.timed("select"):
-                masks: Masks = {FEDERATED: payload.choose(server, own, survivors=survivors)}
-                undecided = payload.undecided(server, own, survivors=survivors)
+                masks: Masks = {FEDERATED: surveyed.choose(server, sums, totals, survivors=survivors)}
+                undecided = surveyed.undecided(server, totals, survivors=survivors)
             with clock.timed("decide"):
                 for number in range(len(self._parties.streams)):
                     variant = self._parties.variant(number)
                     if variant is not None:
                         view = block.view(sums, self._parties.energies(sums, number))
-                        masks[variant] = payload.decide(view).prune_masks
+                        masks[variant] = self._federation.payload.decide(view).prune_masks
             masks |= self._federation.shortcuts(block, sums)
         seconds = self._state.seconds(index)
         clock.seconds["pruning"] = time.perf_counter() - started + seconds.pop("pruning")
@@ -144,7 +123,3 @@ class Survey:
 
 def _nothing(costs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     return {step: dict.fromkeys(figures, 0) for step, figures in costs.items()}
-
-
-def _no_weights(matrix: object) -> Tensor:
-    raise AssertionError(f"{matrix} is looked at without weights")

@@ -134,7 +134,11 @@ class Statistics:
 
     def choose(self, view: PartyView, totals: Mapping[str, NDArray[Any]], *, survivors: int) -> dict[str, Tensor]:
         """Prune by the totals as one party would by its own sums."""
-        return Decision(self._pruned(self.pooled(view, totals), self.group)).prune_masks
+        return self.prune(self.pooled(view, totals))
+
+    def prune(self, view: PartyView) -> dict[str, Tensor]:
+        """Prune as the server does, by whatever energies: bool (out, in) by matrix name."""
+        return Decision(self._pruned(view, self.group)).prune_masks
 
     def pooled(self, view: PartyView, totals: Mapping[str, NDArray[Any]]) -> PartyView:
         """Give the view of one party that holds all survivors' text, up to the rounding of entries."""
