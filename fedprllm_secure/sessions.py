@@ -117,12 +117,13 @@ class Sessions:
         """Refuse contents that the protocol could not sum securely and exactly under the thresholds.
 
         Raises:
-            InputError: with the protocol's reason.
+            InputError: with the protocol's reason, in flags where it is about thresholds.
         """
         try:
             self._protocol.check(self._plan(contents, session_number=0))
         except ValueError as error:
-            raise InputError(f"--protocol {self._protocol.name}: {error}") from error
+            reason = self._thresholds.in_flags(str(error))
+            raise InputError(f"--protocol {self._protocol.name}: {reason}") from error
 
     def claim(self, contents: Contents) -> str:
         """Say in a line what the protocol protects against."""

@@ -47,13 +47,14 @@ class Attendance:
         """Return what clients' messages of a step must belong to."""
         return Frame(self._protocol, step, self._plan.digest if step is Step.ADVERTISE else self._context)
 
-    def open(self, step: Step, data: bytes, *, parts: int = 1) -> Message:
+    def open(self, step: Step, data: bytes, *, parts: int = 1, largest: int) -> Message:
         """Return a received message after all checks but those of its body; record nothing.
 
         Args:
             step: The step the transport delivers it for.
             data: Received bytes.
             parts: Number of messages that a client sends in this step.
+            largest: Most bytes that the body of one of them has.
 
         Raises:
             RepeatedMessage: If these very bytes were received before, even if the step is closed by now.
@@ -62,9 +63,8 @@ class Attendance:
         frame = self.frame(step)
         if step not in self._expected:
             raise frame.refusal("the step has not begun")
-        message = open_from_client(data, frame, self._plan.roster)
-        if message.sender not in self._expected[step]:
-            raise frame.refusal("the sender did not do the step before", client=message.sender)
+        expected = self._expected[step]
+        message = open_from_client(data, frame, self._plan.roster, expected=expected, largest=largest)
         self._check_part(message, parts)
         if step is not self._open_step:
             raise frame.refusal("the message came after the step was closed", client=message.sender)

@@ -2,7 +2,8 @@
 
 Sending a second submission made from the same secrets would hand the server the difference of two inputs; so a message
 is made once, and what is stored is what is sent, however often. The messages of a step appear together or not at all: a
-step that was cut short while it was stored has sent nothing and is not there.
+step that was cut short while it was stored has sent nothing and is not there. Of two processes that store a step at the
+same time one comes first; the other gets what that one stored, if its messages are the same, and is refused if not.
 
 Only messages come here, which the server may see. Session secrets never do: a client that restarts has lost them and
 has left the session, but can finish sending what is stored.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,9 +29,10 @@ class Outbox:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Use this folder, made with mode 0700 if it does not exist."""
+        """Use this folder, with mode 0700 whether it is made or there already: only its owner reads messages."""
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
 
     def store(self, session: bytes, step: Step, messages: Iterable[bytes]) -> Iterator[bytes]:
         """Store all messages of a step durably, then hand them out for sending.
@@ -50,13 +53,18 @@ class Outbox:
             self._require_same(session, step, messages)
             return self.messages(session, step)
         final.parent.mkdir(mode=0o700, exist_ok=True)
-        unfinished = final.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a crash before anything was sent
-        unfinished.mkdir(mode=0o700)
+        # A folder of one's own, that no other process writes to; what a crash leaves of it goes with the session.
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{final.name}.", suffix=".unfinished", dir=final.parent))
         for part, message in enumerate(messages):
             _write_durably(_part_file(unfinished, part), message)
         _sync_folder(unfinished)
-        unfinished.rename(final)
+        try:
+            unfinished.rename(final)
+        except OSError:  # a folder with files in it is not replaced
+            if not final.exists():
+                raise
+            self._require_same(session, step, _contents(unfinished))
+            shutil.rmtree(unfinished)
         _sync_folder(final.parent)
         _sync_folder(self._folder)
         return self.messages(session, step)
@@ -64,8 +72,7 @@ class Outbox:
     def messages(self, session: bytes, step: Step) -> Iterator[bytes]:
         """Return the stored messages of a step in order of parts, none if the step was not stored whole."""
         folder = self._step_folder(session, step)
-        files = sorted(folder.iterdir()) if folder.exists() else []
-        return (file.read_bytes() for file in files)
+        return _contents(folder) if folder.exists() else iter(())
 
     def erase(self, session: bytes) -> None:
         """Delete the messages of a session whose totals are known to be stored."""
@@ -89,6 +96,11 @@ class Outbox:
 
 def _part_file(folder: Path, part: int) -> Path:
     return folder / f"{part:010d}"
+
+
+def _contents(folder: Path) -> Iterator[bytes]:
+    files = sorted(folder.iterdir())
+    return (file.read_bytes() for file in files)
 
 
 def _write_durably(file: Path, content: bytes) -> None:

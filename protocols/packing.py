@@ -85,8 +85,9 @@ class Layout:
             raise ValueError(f"headroom={headroom} must be at least 0, and 0 for entries without sign")
         reach = summands * bound + headroom
         radix = 2 * reach + 1 if signed else reach + 1
-        if radix > min(capacity, WORD_CAPACITY - 1):
-            room = (capacity - 1) // 2 - headroom if signed else capacity - 1
+        most = min(capacity, WORD_CAPACITY - 1)  # a radix is below 2**64
+        if radix > most:
+            room = (most - 1) // 2 - headroom if signed else most - 1
             raise ValueError(f"bound={bound} must be at most {max(0, room // summands)} for {summands} summands a word")
         lanes = 1
         while radix ** (lanes + 1) <= capacity:
@@ -134,13 +135,17 @@ def check_entries(values: Integers, bound: int, lowest: int = 0) -> None:
 
     Raises:
         ValueError: If the array has another shape than (length,), another dtype than integer or bool, or an entry out
-            of range; the entry itself is not named.
+            of range, or a bool that is neither 0 nor 1; the entry itself is not named.
     """
     if values.ndim != 1:
         raise ValueError(f"values with shape {values.shape} must have shape (length,)")
     if values.dtype.kind not in "biu":
         raise ValueError(f"values with dtype {values.dtype} must be integers or bool")
-    if values.dtype.kind == "b" or values.size == 0:
+    if values.size == 0:
+        return
+    if values.dtype.kind == "b":
+        if int(values.view(np.uint8).max()) > 1:  # such as a view of other bytes has
+            raise ValueError("values with dtype bool must be bytes 0 or 1")
         return
     if int(values.max()) > bound or (values.dtype.kind == "i" and int(values.min()) < lowest):
         raise ValueError(f"values must be in [{lowest}, {bound}]")

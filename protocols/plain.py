@@ -24,7 +24,7 @@ from protocols.advertisements import open_roster_message, session_id
 from protocols.agreement import open_reveal_request, open_survivor_list
 from protocols.attendance import Attendance
 from protocols.bodies import decode_bitmap, encode_advertisements, encode_bitmap, encode_confirmations
-from protocols.inputs import checked_vectors, layout_for, packed_words
+from protocols.inputs import checked_vectors, checked_words, layout_for
 from protocols.packing import Integers, Layout, PackedVector, accumulate, check_words
 from protocols.roles import Totals
 from protocols.session import LARGEST_INT64, SessionPlan, Step, VectorSpec
@@ -140,7 +140,8 @@ class PlainClient:
             yield b"".join(self._piece(vectors[piece.vector], piece) for piece in chunk)
 
     def _piece(self, vector: Integers | PackedVector, piece: Piece) -> bytes:
-        words = packed_words(vector, self._layouts[piece.vector], piece.start // WORD_BYTES, piece.stop // WORD_BYTES)
+        spec, layout = self._plan.vectors[piece.vector], self._layouts[piece.vector]
+        words = checked_words(vector, spec, layout, piece.start // WORD_BYTES, piece.stop // WORD_BYTES)
         return words.astype("<u8", copy=False).tobytes()
 
     def confirm(self, survivor_list: bytes) -> bytes:
@@ -177,8 +178,7 @@ class PlainServer:
         self._signatures: dict[int, bytes] = {}
 
     def _receive_empty(self, step: Step, data: bytes) -> Message:
-        message = self._attendance.open(step, data)
-        _require_empty(message)
+        message = self._attendance.open(step, data, largest=0)
         self._attendance.keep(message)
         return message
 
@@ -242,7 +242,7 @@ class PlainServer:
 
     def receive_confirmation(self, data: bytes) -> None:
         """Take a signature on the survivor list."""
-        message = self._attendance.open(Step.CONFIRM, data)
+        message = self._attendance.open(Step.CONFIRM, data, largest=len(self._bitmap))
         if message.body != self._bitmap:
             raise message.frame.refusal("the confirmation is for another survivor list", client=message.sender)
         self._attendance.keep(message)

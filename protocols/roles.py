@@ -27,6 +27,8 @@ protocol:
   recovery_threshold of them complete confirm and reveal (with a sparse graph, also recovery_threshold of the neighbours
   of each that is there). A client that submitted counts, whatever becomes of it later.
 * A role object is used by one thread at a time; different ones may run side by side.
+* A message is in memory as a whole before a role sees it: a transport caps its size before it reads it. A submission's
+  messages are little longer than 1 MiB; the others' sizes follow from the plan by the table of `protocols.wire`.
 
 New protocols implement these classes by shape, in a file of their own; there is no base class.
 """
@@ -69,12 +71,14 @@ class ClientRole(Protocol):
         Args:
             inbox: Bytes from the server.
             vectors: For every name of the plan an integer or bool array (length,), or a vector already packed in the
-                protocol's layout.
+                protocol's layout. They are read when messages are asked for, and must stay as they are until the last
+                one has been made.
 
         Raises:
             InvalidMessage: If the inbox is malformed, lacks this client, or what it holds does not open.
-            ValueError: If a vector is missing, unknown, of a wrong length, dtype or layout, or has an entry out of [0,
-                bound].
+            ValueError: If a vector is missing, unknown, of a wrong length, dtype or layout, or has an entry out of the
+                range of its `VectorSpec`; from the iterator, if it has one by then. With headroom any 64-bit integer is
+                in range, and packed words are not unpacked to look.
         """
 
     def confirm(self, survivor_list: bytes) -> bytes:

@@ -128,7 +128,7 @@ class SubmissionBuffers:
             InvalidMessage: As `Attendance.open`, for a chunk of another length, for a closing message that is not over
                 the chunks received, or from `check` or `add`; nothing has changed then.
         """
-        message = attendance.open(Step.SUBMIT, data, parts=self.parts)
+        message = attendance.open(Step.SUBMIT, data, parts=self.parts, largest=CHUNK_BYTES)
         chunk = self.chunk(message.part)
         if chunk is not None:
             if len(message.body) != chunk_bytes(chunk):

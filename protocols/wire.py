@@ -44,7 +44,7 @@ The server has no key: what it relays is checked by the signatures of clients wi
                                            bfv, ckks check of the session's key (32), as in `protocols.homomorphic.keys`
     reveal     server  1      session id   bitmap of the survivors, count (4), count times sender (4) and signature (64)
                                            of a confirm message, ascending by sender; then
-                                           bfv, ckks summed ciphertexts of all vectors, until they were opened
+                                           bfv, ckks summed ciphertexts of all vectors, until two clients opened them
     reveal     client  1      session id   plain     nothing
                                            additive  a share (33) for each client of which this one holds any and that
                                                      shared, ascending: of a survivor's seed, of another's masking key
@@ -71,6 +71,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -199,11 +200,28 @@ def server_message(frame: Frame, body: bytes) -> bytes:
     return Message.of(frame, SERVER, 0, body).encode()
 
 
-def decode(data: bytes) -> Message:
-    """Take a message apart; the signature is not verified.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before a body; attributes as those of `Message`.
+
+    Attributes:
+        frame: Protocol, step and context.
+        sender: Roster index, or `SERVER`.
+        part: Position among the sender's messages of the step.
+        length: Bytes of the body.
+    """
+
+    frame: Frame
+    sender: int
+    part: int
+    length: int
+
+
+def read_header(data: bytes) -> Header:
+    """Read a message's header; body and signature are neither copied nor looked at, but for their length.
 
     Raises:
-        InvalidMessage: If the bytes are not exactly what `Message.encode` makes.
+        InvalidMessage: If it is malformed, or announces another length than the message has.
     """
     if len(data) < HEADER.size:
         raise InvalidMessage(f"{len(data)} bytes are too short for a header of {HEADER.size}")
@@ -219,38 +237,69 @@ def decode(data: bytes) -> Message:
     expected = HEADER.size + length + (0 if sender == SERVER else SIGNATURE_BYTES)
     if len(data) != expected:
         raise InvalidMessage(f"{len(data)} bytes are not the {expected} that the header announces")
-    frame = Frame(name.rstrip(b"\0").decode(), Step(step), bytes(context))
-    end = HEADER.size + length
-    return Message.of(frame, sender, part, bytes(data[HEADER.size : end]), bytes(data[end:]))
+    return Header(Frame(name.rstrip(b"\0").decode(), Step(step), bytes(context)), sender, part, length)
 
 
-def _decode_in_frame(data: bytes, frame: Frame) -> Message:
-    message = decode(data)
-    client = None if message.sender == SERVER else message.sender
-    if message.frame.protocol != frame.protocol:
-        raise frame.refusal(f"protocol {message.frame.protocol} is not {frame.protocol}", client=client)
-    if message.frame.step is not frame.step:
-        raise frame.refusal(f"a message of step {message.frame.step.name.lower()} came instead", client=client)
-    if message.frame.context != frame.context:
+def decode(data: bytes) -> Message:
+    """Take a message apart; the signature is not verified.
+
+    Raises:
+        InvalidMessage: If the bytes are not exactly what `Message.encode` makes.
+    """
+    return _complete(read_header(data), data)
+
+
+def _complete(header: Header, data: bytes) -> Message:
+    """Copy and hash what belongs to a header."""
+    end = HEADER.size + header.length
+    body, signature = bytes(data[HEADER.size : end]), bytes(data[end:])
+    return Message.of(header.frame, header.sender, header.part, body, signature)
+
+
+def _header_in_frame(data: bytes, frame: Frame) -> Header:
+    header = read_header(data)
+    client = None if header.sender == SERVER else header.sender
+    if header.frame.protocol != frame.protocol:
+        raise frame.refusal(f"protocol {header.frame.protocol} is not {frame.protocol}", client=client)
+    if header.frame.step is not frame.step:
+        raise frame.refusal(f"a message of step {header.frame.step.name.lower()} came instead", client=client)
+    if header.frame.context != frame.context:
         raise frame.refusal("the message belongs to another session or plan", client=client)
-    return message
+    return header
 
 
-def open_from_client(data: bytes, frame: Frame, roster: Roster) -> Message:
-    """Return a client's message after every check that needs no state.
+def open_from_client(
+    data: bytes,
+    frame: Frame,
+    roster: Roster,
+    *,
+    expected: Collection[int] | None = None,
+    largest: int | None = None,
+) -> Message:
+    """Return a client's message after every check that needs no record of earlier ones.
+
+    What the header alone shows to be wrong is refused before the body is copied, hashed or verified.
 
     Args:
         data: Received bytes.
         frame: What the message must belong to.
         roster: Public keys of the clients.
+        expected: The clients that may send it; None: all of the roster.
+        largest: Most bytes that its body may have; None: any.
 
     Raises:
-        InvalidMessage: If the bytes are malformed, belong elsewhere, or are not signed by the roster's client they
-            name.
+        InvalidMessage: If the bytes are malformed, belong elsewhere, have too long a body, or are not signed by the
+            roster's client they name, or if that client is not expected.
     """
-    message = _decode_in_frame(data, frame)
-    if message.sender >= len(roster):
+    header = _header_in_frame(data, frame)
+    if header.sender >= len(roster):
         raise frame.refusal("the sender is not a client of the roster")
+    if expected is not None and header.sender not in expected:
+        raise frame.refusal("the sender did not do the step before", client=header.sender)
+    if largest is not None and header.length > largest:
+        reason = f"a body of {header.length} bytes must have at most {largest}"
+        raise frame.refusal(reason, client=header.sender)
+    message = _complete(header, data)
     if not message.is_signed_by(roster.public_keys[message.sender]):
         raise frame.refusal("the signature does not verify", client=message.sender)
     return message
@@ -262,7 +311,7 @@ def open_from_server(data: bytes, frame: Frame) -> bytes:
     Raises:
         InvalidMessage: If the bytes are malformed, belong elsewhere, or are not the server's only message of the step.
     """
-    message = _decode_in_frame(data, frame)
-    if message.sender != SERVER or message.part != 0:
-        raise frame.refusal(f"sender {message.sender}, part {message.part} is not the server's message")
-    return message.body
+    header = _header_in_frame(data, frame)
+    if header.sender != SERVER or header.part != 0:
+        raise frame.refusal(f"sender {header.sender}, part {header.part} is not the server's message")
+    return _complete(header, data).body

@@ -27,7 +27,7 @@ from protocols.advertisements import open_roster_message, open_sparse_roster_mes
 from protocols.agreement import open_reveal_request, open_survivor_list
 from protocols.bodies import decode_bitmap, encode_bitmap
 from protocols.derivation import KeyTable, agree
-from protocols.inputs import checked_vectors, packed_words
+from protocols.inputs import checked_vectors, checked_words
 from protocols.packing import Integers, Layout, PackedVector
 from protocols.sealing import Sealer
 from protocols.session import SessionPlan, Step
@@ -212,7 +212,8 @@ class AdditiveClient:
         self, vector: Integers | PackedVector, piece: Piece, added: list[bytes], subtracted: list[bytes]
     ) -> bytes:
         first, last = piece.start // WORD_BYTES, piece.stop // WORD_BYTES
-        words = np.array(packed_words(vector, self._layouts[piece.vector], first, last), np.uint64)
+        spec, layout = self._plan.vectors[piece.vector], self._layouts[piece.vector]
+        words = np.array(checked_words(vector, spec, layout, first, last), np.uint64)
         add_streams(words, added, subtracted, start=first)
         return words.astype("<u8", copy=False).tobytes()
 

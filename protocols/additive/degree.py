@@ -21,6 +21,8 @@ neighbours outside, are declared lost; t shares of their keys would be needed, f
 among the k / 2 inside. That no other set is easier to cut off is argued here, not proved. Both take the graph to be
 drawn by nobody: see `SessionPlan.beacon`.
 
+At least one client counts as corrupt: each knows what it holds itself, and under t = 1 a share is the secret.
+
 Pure counting; knows no session.
 """
 
@@ -32,6 +34,7 @@ from math import comb
 
 SECRECY_BITS = 40
 LIVENESS_BITS = 30
+FEWEST_CORRUPT = 1
 
 
 class Claim(enum.Enum):
@@ -42,9 +45,18 @@ class Claim(enum.Enum):
 
 
 def smallest_graph(
-    num_clients: int, corrupt: int, dropped: int, claim: Claim, *, choosing: bool = True
+    num_clients: int,
+    corrupt: int,
+    dropped: int,
+    claim: Claim,
+    *,
+    choosing: bool = True,
+    neighbours: int | None = None,
+    recovery_threshold: int | None = None,
 ) -> tuple[int, int]:
     """Return the smallest even number of neighbours and the smallest recovery threshold that support a claim.
+
+    One of the two may be given, and the other is the smallest that goes with it.
 
     Args:
         num_clients: Size of the roster.
@@ -53,24 +65,31 @@ def smallest_graph(
         claim: What the server may do.
         choosing: Whether a lying server also chooses who drops out, as it can on any network; False shows what the
             choice costs.
+        neighbours: Number of neighbours, if it is given; may then be odd.
+        recovery_threshold: Recovery threshold, if it is given.
 
     Raises:
-        ValueError: If counts are out of range, or not even num_clients - 1 neighbours are enough: take the complete
-            graph.
+        ValueError: If counts are out of range, or not even num_clients - 1 neighbours, or not those given, are enough:
+            take the complete graph.
 
     >>> smallest_graph(10_000, 500, 500, Claim.SEMI_HONEST)
     (38, 21)
     """
     _check_counts(num_clients, corrupt, dropped)
-    for neighbours in range(2, num_clients, 2):
-        if not _stays_connected(num_clients, corrupt + dropped, neighbours):
+    if neighbours is not None and not 2 <= neighbours < num_clients:
+        raise ValueError(f"neighbours={neighbours} must be between 2 and {num_clients - 1}")
+    for degree in range(2, num_clients, 2) if neighbours is None else (neighbours,):
+        if not _stays_connected(num_clients, corrupt, dropped, degree):
             continue
-        smallest = _smallest_threshold(num_clients, corrupt, neighbours, claim, choosing=choosing)
-        if smallest <= _largest_threshold(num_clients, dropped, neighbours):
-            return neighbours, smallest
+        smallest = _smallest_threshold(num_clients, corrupt, degree, claim, choosing=choosing)
+        threshold = smallest if recovery_threshold is None else recovery_threshold
+        if smallest <= threshold <= _largest_threshold(num_clients, dropped, degree):
+            return degree, threshold
+    given = {"neighbours": neighbours, "recovery_threshold": recovery_threshold}
+    fixed = [f"{name}={value}" for name, value in given.items() if value is not None]
     raise ValueError(
-        f"neighbours: no sparse graph over {num_clients} clients supports a {claim.value} server with {corrupt} "
-        f"corrupt and {dropped} dropped clients; use the complete graph"
+        f"no sparse graph over {num_clients} clients{' with ' if fixed else ''}{' and '.join(fixed)} supports a "
+        f"{claim.value} server with {corrupt} corrupt and {dropped} dropped clients; use the complete graph"
     )
 
 
@@ -85,7 +104,7 @@ def supports(
     _check_counts(num_clients, corrupt, dropped)
     smallest = _smallest_threshold(num_clients, corrupt, neighbours, claim, choosing=True)
     largest = _largest_threshold(num_clients, dropped, neighbours)
-    return _stays_connected(num_clients, corrupt + dropped, neighbours) and smallest <= recovery_threshold <= largest
+    return _stays_connected(num_clients, corrupt, dropped, neighbours) and smallest <= recovery_threshold <= largest
 
 
 def _check_counts(num_clients: int, corrupt: int, dropped: int) -> None:
@@ -95,12 +114,13 @@ def _check_counts(num_clients: int, corrupt: int, dropped: int) -> None:
         raise ValueError(f"corrupt={corrupt} and dropped={dropped} must leave someone of {num_clients} clients")
 
 
-def _stays_connected(num_clients: int, lost: int, neighbours: int) -> bool:
-    half = neighbours // 2
+def _stays_connected(num_clients: int, corrupt: int, dropped: int, neighbours: int) -> bool:
+    lost, half = max(corrupt, FEWEST_CORRUPT) + dropped, neighbours // 2
     return num_clients * lost**half << SECRECY_BITS <= num_clients**half
 
 
 def _smallest_threshold(num_clients: int, corrupt: int, neighbours: int, claim: Claim, *, choosing: bool) -> int:
+    corrupt = max(corrupt, FEWEST_CORRUPT)
     at_most = _exceeded_rarely(num_clients, corrupt, neighbours)
     if claim is Claim.SEMI_HONEST:
         return at_most + 1

@@ -55,6 +55,8 @@ def add_streams(words: Words, added: Sequence[bytes], subtracted: Sequence[bytes
         return
     stops = [pieces * worker // workers * PIECE_WORDS for worker in range(workers + 1)]
     ranges = [(words[first:last], start + first) for first, last in pairwise(stops)]
+    if (covered := sum(len(part) for part, _ in ranges)) != len(words):
+        raise AssertionError(f"masks for {covered} of {len(words)} words would leave others bare")
     with ThreadPoolExecutor(workers - 1) as pool:
         others = [pool.submit(_add_to_range, part, signed, first) for part, first in ranges[1:]]
         _add_to_range(ranges[0][0], signed, ranges[0][1])

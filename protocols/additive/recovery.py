@@ -3,9 +3,9 @@
 A rebuilt masking key must have the advertised public key, a rebuilt seed the advertised commitment; so a bad share can
 stop a session but never change a total. Which share of several is bad shows only by trying: at most `ATTEMPTS` sets of
 shares are tried for a secret, first those that leave out one, then two and so on, those last whose holders were caught
-before. One bad share is thus always survived where enough others are there, two where up to about 45 shares are used;
-else `UnusableTotals` names the client whose secret it is. Whether that client dealt bad shares or others revealed bad
-ones cannot be told apart by the server.
+before. Where enough others are there, one bad share is thus survived for certain up to a threshold of 1023, two up to
+43; past that, it depends on which are bad. Else `UnusableTotals` names the client whose secret it is. Whether that
+client dealt bad shares or others revealed bad ones cannot be told apart by the server.
 """
 
 from __future__ import annotations

@@ -8,11 +8,19 @@ from collections.abc import Collection
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from protocols.additive.bodies import Advertisement, check_sealed, decode_revealed, sealed_at
+from protocols.additive.bodies import (
+    ADVERTISEMENT_BYTES,
+    SEALED_BYTES,
+    Advertisement,
+    check_sealed,
+    decode_revealed,
+    sealed_at,
+)
 from protocols.additive.client import NAME, submission_sizes
 from protocols.additive.graph import Graph
 from protocols.additive.pairwise_masks import PairSecrets
 from protocols.additive.recovery import Recovery
+from protocols.additive.shamir import SHARE_BYTES
 from protocols.advertisements import session_id_of_root
 from protocols.attendance import Attendance, Circles
 from protocols.bodies import (
@@ -39,6 +47,7 @@ class AdditiveServer:
         self._plan = plan
         self._graph = graph
         self._layouts = layouts
+        self._most_peers = plan.neighbours or len(plan.roster) - 1
         self._attendance = Attendance(NAME, plan)
         self._probe = X25519PrivateKey.generate()  # finds keys of small order before they can stop anyone else
         self._messages: dict[int, bytes] = {}
@@ -64,7 +73,7 @@ class AdditiveServer:
 
     def receive_advertisement(self, data: bytes) -> None:
         """Take an advertisement."""
-        message = self._attendance.open(Step.ADVERTISE, data)
+        message = self._attendance.open(Step.ADVERTISE, data, largest=ADVERTISEMENT_BYTES)
         advertisement = Advertisement.decode(message.body, message.frame, client=message.sender)
         for key in (advertisement.sealing_key, advertisement.masking_key):
             agree(self._probe, key, frame=message.frame, client=message.sender)
@@ -95,7 +104,7 @@ class AdditiveServer:
 
     def receive_share(self, data: bytes) -> None:
         """Take what a client sealed for its neighbours."""
-        message = self._attendance.open(Step.SHARE, data)
+        message = self._attendance.open(Step.SHARE, data, largest=SEALED_BYTES * self._most_peers)
         check_sealed(message.body, self._peers[message.sender], message.frame, client=message.sender)
         self._attendance.keep(message)
         self._sealed[message.sender] = message.body
@@ -134,7 +143,7 @@ class AdditiveServer:
 
     def receive_confirmation(self, data: bytes) -> None:
         """Take a signature on the survivor list."""
-        message = self._attendance.open(Step.CONFIRM, data)
+        message = self._attendance.open(Step.CONFIRM, data, largest=len(self._bitmap))
         if message.body != self._bitmap:
             raise message.frame.refusal("the confirmation is for another survivor list", client=message.sender)
         self._attendance.keep(message)
@@ -151,7 +160,7 @@ class AdditiveServer:
 
     def receive_reveal(self, data: bytes) -> None:
         """Take one share of each peer of a client."""
-        message = self._attendance.open(Step.REVEAL, data)
+        message = self._attendance.open(Step.REVEAL, data, largest=SHARE_BYTES * (self._most_peers + 1))
         held = [client for client in self._graph.holders(message.sender) if client in self._sealed]
         shares = decode_revealed(message.body, held, message.frame, client=message.sender)
         self._attendance.keep(message)

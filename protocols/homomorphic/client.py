@@ -18,7 +18,7 @@ from protocols.homomorphic.ciphertexts import KeyHolder, NotASum
 from protocols.homomorphic.keys import PUBLIC_KEY_BYTES, SEALED_BYTES, SessionKey, derive_key, draw_contribution
 from protocols.homomorphic.parameters import Scheme, choose
 from protocols.homomorphic.totals import sum_digest, unpack_sum
-from protocols.inputs import checked_vectors, packed_words
+from protocols.inputs import checked_vectors, checked_words
 from protocols.packing import Integers, PackedVector, Words
 from protocols.sealing import Sealer
 from protocols.session import DIGEST_BYTES, SessionPlan, Step
@@ -138,9 +138,10 @@ class HomomorphicClient:
     def _contents(self, vectors: list[Integers | PackedVector]) -> Iterator[Words]:
         """Yield the packed words of each ciphertext, packing only those."""
         step = self._parameters.ring.degree
-        for layout, count, vector in zip(self._layouts, self._counts(), vectors, strict=True):
+        kinds = zip(self._plan.vectors, self._layouts, self._counts(), vectors, strict=True)
+        for spec, layout, count, vector in kinds:
             for first in range(0, count, step):
-                yield packed_words(vector, layout, first, min(first + step, count))
+                yield checked_words(vector, spec, layout, first, min(first + step, count))
 
     def _counts(self) -> list[int]:
         """Return the number of words of each vector."""
@@ -160,7 +161,7 @@ class HomomorphicClient:
     def reveal(self, request: bytes) -> bytes:
         """Check the signatures of the others, decrypt the sum that they are for, and return the packed totals.
 
-        Returns an empty message if the request holds no ciphertexts, as when another client has opened them.
+        Returns an empty message if the request holds no ciphertexts, as when enough other clients have opened them.
 
         Raises:
             UnusableTotals: If the ciphertexts do not open to a possible sum; the step is spent.

@@ -3,16 +3,23 @@
 Adversary.
   Who may be corrupted: the server, as long as it is honest but curious: it follows the steps and keeps all it sees.
   What it learns: the totals over the survivors, who took part, and nothing else of the vectors.
-  A lying server opens one client's vectors a session: a key holder cannot know that what it decrypts is the sum. (One
-  client's ciphertext, that plus a public offset, and 32 of it plus all others pass every check that there is; each
-  ciphertext may be of another client.) It opens no more than that many entries: the clients sign a digest of what is to
-  be decrypted, together with the survivor list and before anything is, so under 2 * recovery_threshold > clients +
-  assumed_colluders only one choice of ciphertexts gathers enough signatures.
+  A lying server opens the vectors of several clients a session. A key holder cannot know that what it decrypts is the
+  sum of all, each once: c0 + 2 c1 + 4 c2 + ... of the votes of clients 0, 1, 2, ... passes every check that there is,
+  and its bits are theirs. So of entries in [0, bound] it reads those of
+
+      floor(log(survivors * bound + 1) / log(bound + 1))
+
+  clients whole (votes: 2 of 4, 3 of 8, 6 of 64; see `clients_opened`), other ones in each ciphertext if it likes. It
+  reads no more than that: a total within the range tells log2(survivors * bound + 1) bits, and there is one set of
+  totals a session. For the clients sign a digest of what is to be decrypted, together with the survivor list and before
+  anything is, so under 2 * recovery_threshold > clients + assumed_colluders only one choice of ciphertexts gathers
+  enough signatures. Over many sessions with the same data a lying server thus opens the data of everybody.
   Any client that helps the server opens everything, every vector of every client; so does whoever obtains one client's
-  secrets of the session. assumed_colluders counts, for these two protocols, in the rule above and nowhere else.
+  secrets of the session. assumed_colluders counts, for these two protocols, in the rules of `check` and nowhere else.
   Among clients: none sees another's vectors. A client that does not follow the protocol can send what it likes, and so
-  move any total, also in neighbouring lanes; as the one that opens it can report other totals, which is noticed only if
-  a second one opens; and it can end the session for others by what it seals or signs.
+  move any total, also in neighbouring lanes, and it can end the session for others by what it seals, signs or reports.
+  It cannot report false totals unnoticed: two clients open the sum, and must agree. Two that lie together can, if they
+  are the two whose reports come first.
   What aborts the session: too few clients (`TooFewSurvivors`); fewer than recovery_threshold signatures on the survivor
   list, sum and key that a client signed (`UnsafeRequest`); clients that hold different keys or opened different totals,
   and ciphertexts that do not open to a possible sum (`UnusableTotals`). The last is one error whatever the reason,
@@ -42,10 +49,7 @@ from protocols.roles import ClientRole, ServerRole
 from protocols.session import SessionPlan, VectorSpec
 from protocols.wire import ClientPen
 
-CLAIM = (
-    "protects against an honest-but-curious server; a lying server opens one client's vectors; "
-    "any client that helps the server opens everything"
-)
+FEWEST_UNKNOWN = 2  # vectors in a sum, beyond those that its reader knows
 
 
 class Homomorphic:
@@ -77,8 +81,8 @@ class Homomorphic:
         """Refuse a plan that is not safe or not exact.
 
         Raises:
-            ValueError: If there are fewer than three clients, two survivor lists could gather enough signatures, a sum
-                could be left with one client that is not assumed to collude, no parameters are exact, or the plan has
+            ValueError: If there are fewer than three clients, two survivor lists could gather enough signatures, the
+                sum could be one client's vector to those who know the others, no parameters are exact, or the plan has
                 neighbours.
         """
         clients, colluders = len(plan.roster), plan.assumed_colluders
@@ -89,18 +93,22 @@ class Homomorphic:
                 f"recovery_threshold={plan.recovery_threshold} must be at least {(clients + colluders) // 2 + 1}: more "
                 f"than half of {clients} clients and {colluders} assumed colluders"
             )
-        if plan.minimum_survivors - colluders < 2:
+        if plan.minimum_survivors - max(colluders, 1) < FEWEST_UNKNOWN:
             raise ValueError(
-                f"minimum_survivors={plan.minimum_survivors} must be at least {colluders + 2}: two more than "
-                f"assumed_colluders={colluders}"
+                f"minimum_survivors={plan.minimum_survivors} must be at least {max(colluders, 1) + FEWEST_UNKNOWN}: "
+                f"with assumed_colluders={colluders} the sum would be one client's vector to another"
             )
         if plan.neighbours:
             raise ValueError(f"neighbours={plan.neighbours} must be 0: {self.name} has no graph")
         choose(self.scheme, plan)
 
     def claim(self, plan: SessionPlan) -> str:
-        """Say what it protects against, the same under every plan."""
-        return CLAIM
+        """Say what it protects against, and what a lying server gains under this plan."""
+        opened = clients_opened(plan)
+        return (
+            f"protects against an honest-but-curious server; a lying server opens the vectors of {opened} "
+            f"client{'s' if opened > 1 else ''} in a session; any client that helps the server opens everything"
+        )
 
     def layout(self, plan: SessionPlan, vector: VectorSpec) -> Layout:
         """Return the layout of a vector of the plan.
@@ -136,3 +144,22 @@ class Homomorphic:
 
         self.check(plan)
         return HomomorphicServer(self.scheme, plan)
+
+
+def clients_opened(plan: SessionPlan) -> int:
+    """Return the vectors of how many clients, whole, a lying server can have opened in one session.
+
+    It has a sum opened in which the clients' entries are the digits: entry i weighs `values` ** i, for entries of so
+    many values. The largest number of such digits that fits the range of totals, over the vectors of the plan; what
+    headroom there is for noise counts as room.
+    """
+    return max(_digits(vector, len(plan.roster)) for vector in plan.vectors)
+
+
+def _digits(vector: VectorSpec, clients: int) -> int:
+    bound, reach = vector.bound, vector.reach(clients)
+    values, room = (2 * bound + 1, 2 * reach + 1) if vector.signed else (bound + 1, reach + 1)
+    digits = 1
+    while values ** (digits + 1) <= room:
+        digits += 1
+    return digits

@@ -19,16 +19,18 @@ from protocols.errors import UnusableTotals
 from protocols.homomorphic.ciphertexts import Adder
 from protocols.homomorphic.keys import CHECK_BYTES, PUBLIC_KEY_BYTES, SEALED_BYTES
 from protocols.homomorphic.parameters import Scheme, choose
-from protocols.homomorphic.totals import decode_totals, sum_digest
+from protocols.homomorphic.totals import decode_totals, sum_digest, totals_bytes
 from protocols.packing import Integers
 from protocols.roles import Totals
 from protocols.session import SessionPlan, Step
 from protocols.submission import SubmissionBuffers
 from protocols.wire import Frame, Message, server_message
 
+OPENERS = 2  # clients that open the sum and must agree; a plan's recovery threshold is never below, so they are there
+
 
 class HomomorphicServer:
-    """A server that adds ciphertexts and has a client open the sum."""
+    """A server that adds ciphertexts and has two clients open the sum."""
 
     def __init__(self, scheme: Scheme, plan: SessionPlan) -> None:
         """Open advertise."""
@@ -47,7 +49,8 @@ class HomomorphicServer:
         self._list = b""
         self._content = b""
         self._signatures: dict[bytes, dict[int, bytes]] = {}  # by check of the key, then by client
-        self._opened_by: dict[bytes, int] = {}  # digest of totals: the first client that reported them
+        self._totals_bytes = totals_bytes(plan, self._layouts)
+        self._openers: dict[int, bytes] = {}  # by client: digest of the totals that it reported
         self._totals: list[Integers] = []
 
     def _present(self, step: Step) -> tuple[int, ...]:
@@ -55,7 +58,7 @@ class HomomorphicServer:
 
     def receive_advertisement(self, data: bytes) -> None:
         """Take a public key."""
-        message = self._attendance.open(Step.ADVERTISE, data)
+        message = self._attendance.open(Step.ADVERTISE, data, largest=PUBLIC_KEY_BYTES)
         _require_length(message, "a key", PUBLIC_KEY_BYTES)
         self._attendance.keep(message)
         self._advertisements[message.sender] = message.encode()
@@ -71,7 +74,7 @@ class HomomorphicServer:
 
     def receive_share(self, data: bytes) -> None:
         """Take what a client sealed for each other one that advertised."""
-        message = self._attendance.open(Step.SHARE, data)
+        message = self._attendance.open(Step.SHARE, data, largest=SEALED_BYTES * len(self._plan.roster))
         receivers = [client for client in self._present(Step.ADVERTISE) if client != message.sender]
         _require_length(message, "what a client sealed", SEALED_BYTES * len(receivers))
         self._attendance.keep(message)
@@ -130,7 +133,7 @@ class HomomorphicServer:
 
     def receive_confirmation(self, data: bytes) -> None:
         """Take a signature on survivor list, sum and key."""
-        message = self._attendance.open(Step.CONFIRM, data)
+        message = self._attendance.open(Step.CONFIRM, data, largest=len(self._list) + CHECK_BYTES)
         shown, check = message.body[:-CHECK_BYTES], message.body[-CHECK_BYTES:]
         if shown != self._list:
             raise message.frame.refusal("the confirmation is for another survivor list", client=message.sender)
@@ -138,9 +141,9 @@ class HomomorphicServer:
         self._signatures.setdefault(check, {})[message.sender] = message.signature
 
     def reveal_request(self, recipient: int) -> bytes:
-        """Return as many confirmations as a client asks for and, until it was opened, the sum; closes confirm.
+        """Return as many confirmations as a client asks for and, until two clients opened it, the sum; closes confirm.
 
-        A transport that asks one client after the other has the sum downloaded once.
+        A transport that asks one client after the other has the sum downloaded twice.
 
         Raises:
             UnusableTotals: If enough clients confirmed, but not enough of them hold the same key.
@@ -158,17 +161,27 @@ class HomomorphicServer:
         return server_message(self._attendance.frame(Step.REVEAL), encode_confirmations(bitmap, enough) + self._content)
 
     def receive_reveal(self, data: bytes) -> None:
-        """Take the totals that a client opened, or an empty message once there are any."""
-        message = self._attendance.open(Step.REVEAL, data)
-        if message.body or not self._totals:
-            try:
-                totals = decode_totals(message.body, self._plan, self._layouts, len(self.survivors()))
-            except ValueError as error:
-                raise message.frame.refusal(str(error), client=message.sender) from None
-            self._opened_by.setdefault(hashlib.sha256(message.body).digest(), message.sender)
-            self._totals = self._totals or totals
-            self._content = b""
+        """Take the totals that a client opened, or an empty message once enough clients have opened them."""
+        message = self._attendance.open(Step.REVEAL, data, largest=self._totals_bytes)
+        if message.body or not self._is_opened():
+            digest = hashlib.sha256(message.body).digest()
+            if digest not in self._openers.values():
+                totals = self._checked_totals(message)
+                self._totals = self._totals or totals
+            self._openers[message.sender] = digest
+            if self._is_opened():
+                self._content = b""
         self._attendance.keep(message)
+
+    def _checked_totals(self, message: Message) -> list[Integers]:
+        try:
+            return decode_totals(message.body, self._plan, self._layouts, len(self.survivors()))
+        except ValueError as error:
+            raise message.frame.refusal(str(error), client=message.sender) from None
+
+    def _is_opened(self) -> bool:
+        """Return whether as many clients opened the sum as it takes to notice that one of them lies."""
+        return len(self._openers) >= OPENERS
 
     def totals(self) -> dict[str, Totals]:
         """Return the sums over the survivors; closes reveal.
@@ -176,8 +189,8 @@ class HomomorphicServer:
         Raises:
             UnusableTotals: If clients opened different totals.
         """
-        if len(self._opened_by) > 1:
-            reason = f"clients {', '.join(map(str, self._opened_by.values()))} opened different totals"
+        if len(set(self._openers.values())) > 1:
+            reason = f"clients {', '.join(map(str, self._openers))} opened different totals"
             raise UnusableTotals(reason, session=self._attendance.frame(Step.REVEAL).context, step=Step.REVEAL)
         if not self._attendance.is_closed(Step.REVEAL):
             self._attendance.close(Step.REVEAL, minimum=self._plan.recovery_threshold)

@@ -43,15 +43,24 @@ def unpack_sum(words: Words, layout: Layout, length: int, largest: int) -> Integ
     return entries
 
 
+def totals_bytes(plan: SessionPlan, layouts: Sequence[Layout]) -> int:
+    """Return the length of a report of all totals."""
+    return WORD_BYTES * sum(_counts(plan, layouts))
+
+
+def _counts(plan: SessionPlan, layouts: Sequence[Layout]) -> list[int]:
+    return [layout.words(vector.length) for vector, layout in zip(plan.vectors, layouts, strict=True)]
+
+
 def decode_totals(body: bytes, plan: SessionPlan, layouts: Sequence[Layout], survivors: int) -> list[Integers]:
     """Return the totals of every vector, in the plan's order.
 
     Raises:
         ValueError: If the length is wrong, or as `unpack_sum`.
     """
-    counts = [layout.words(vector.length) for vector, layout in zip(plan.vectors, layouts, strict=True)]
-    if len(body) != WORD_BYTES * sum(counts):
-        raise ValueError(f"totals of {len(body)} bytes must have {WORD_BYTES * sum(counts)}")
+    counts = _counts(plan, layouts)
+    if len(body) != totals_bytes(plan, layouts):
+        raise ValueError(f"totals of {len(body)} bytes must have {totals_bytes(plan, layouts)}")
     words = np.frombuffer(body, "<u8").astype(np.uint64, copy=False)
     totals, offset = [], 0
     for vector, layout, count in zip(plan.vectors, layouts, counts, strict=True):

@@ -53,8 +53,8 @@ def test_shape_is_that_of_the_protocol(keys):
 
     assert among.claim(plan) == ADDITIVE.claim(plan)
     assert among.largest_bound(60) == ADDITIVE.largest_bound(60)
-    with pytest.raises(ValueError, match=r"recovery_threshold=1 must fit 60 clients"):
-        among.check(replace(plan, recovery_threshold=1))
+    with pytest.raises(ValueError, match=r"recovery_threshold=2 must fit 60 clients"):
+        among.check(replace(plan, recovery_threshold=2))
 
 
 def test_real_clients_are_not_lost():

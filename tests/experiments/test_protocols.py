@@ -71,7 +71,7 @@ def test_the_result_says_what_was_promised_and_what_it_cost(runs, name):
     [
         ("plain", "the server sees every client's vectors"),
         ("additive", "even a lying server learns only the sum over at least 4 clients"),
-        ("bfv", "a lying server opens one client's vectors"),
+        ("bfv", "a lying server opens the vectors of 2 clients in a session"),
         ("ckks", "any client that helps the server opens everything"),
     ],
 )
@@ -85,7 +85,27 @@ def test_help_names_the_limits_of_encryption(cli):
     """The trust that homomorphic encryption asks for stands where the choice is made."""
     text = " ".join(cli("prune", "--help").stdout.split())
 
-    assert "a lying one opens one client's votes, any client that helps it opens everything" in text
+    assert (
+        "a lying one opens the votes of up to log2(N + 1) clients in each session (3 of 8, 6 of 64), any client that "
+        "helps it opens everything"
+    ) in text
+
+
+def test_help_names_the_limits_of_a_sparse_graph(cli):
+    """What additive promises of a lying server is not promised of the graph that is chosen by default."""
+    text = " ".join(cli("prune", "--help").stdout.split())
+
+    assert "even a lying server learns only totals (but see --graph)" in text
+    assert "sized for a server that follows the protocol: against a lying one it takes more --neighbours" in text
+
+
+@pytest.mark.parametrize("value", ["0.5@", "0.5@nowhere", "@submit", "nan", "1.0", "-0.1", "0.5@submit@share"])
+def test_dropouts_are_read_whole_or_refused(cli, value):
+    """A step that was begun and not named is a slip, not the default."""
+    ran = cli("prune", f"--dropout={value}")
+
+    assert ran.status == 2
+    assert f"argument --dropout: '{value}' must be a rate in [0, 1), perhaps @ one of advertise" in ran.line
 
 
 def test_the_server_sees_no_votes_in_a_transcript(prune, tmp_path):
@@ -110,15 +130,29 @@ def test_the_server_sees_no_votes_in_a_transcript(prune, tmp_path):
     [
         (
             {"clients": "2", "windows_per_client": "1", "protocol": "additive"},
-            r"--protocol additive: minimum_survivors=2 must",
+            r"--protocol additive takes at least 3 clients, not --clients 2: of two, each learns the other's",
         ),
-        ({"clients": "2", "windows_per_client": "1", "protocol": "bfv"}, r"--protocol bfv: roster=2 clients must be"),
+        (
+            {"clients": "2", "windows_per_client": "1", "protocol": "bfv"},
+            r"--protocol bfv takes at least 3 clients, not",
+        ),
+        ({"clients": "1", "windows_per_client": "1", "protocol": "ckks"}, r"takes at least 3 clients, not --clients 1"),
         (
             {"protocol": "additive", "recovery_threshold": "1", "minimum_survivors": "3"},
-            r"--protocol additive: recovery_threshold=1 must be",
+            r"--protocol additive: --recovery-threshold 1 must be at least 2",
         ),
-        ({"protocol": "additive", "minimum_survivors": "9"}, r"--protocol additive: minimum_survivors=9 must be"),
-        ({"protocol": "ckks", "assumed_colluders": "2"}, r"--protocol ckks: "),
+        (
+            {"protocol": "additive", "minimum_survivors": "2"},
+            r"--protocol additive: --recovery-threshold 3 \(the default\) must be between 1 and --minimum-survivors 2",
+        ),
+        (
+            {"protocol": "additive", "minimum_survivors": "9"},
+            r"--minimum-survivors 9 must be at most 3 with --clients 3",
+        ),
+        (
+            {"protocol": "ckks", "assumed_colluders": "2"},
+            r"--protocol ckks: --minimum-survivors 4 \(the default\) must be between 1 and 3 clients",
+        ),
         ({"protocol": "plain", "graph": "sparse"}, r"--graph sparse goes with --protocol additive, not plain"),
         ({"protocol": "additive", "graph": "sparse", "minimum_survivors": "2"}, r"--graph sparse with 3 clients: "),
         ({"protocol": "additive", "neighbours": "2"}, r"--neighbours goes with --graph sparse"),

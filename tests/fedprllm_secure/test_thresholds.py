@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.thresholds import Thresholds
-from protocols import PROTOCOLS, Roster, SessionPlan, VectorSpec, generate_signing_key, supported_claim
+from protocols import (
+    PROTOCOLS,
+    Claim,
+    Roster,
+    SessionPlan,
+    VectorSpec,
+    generate_signing_key,
+    smallest_graph,
+    supported_claim,
+)
 
 KEYS = [generate_signing_key() for _ in range(200)]
 
@@ -58,9 +69,68 @@ def test_what_is_given_is_taken() -> None:
     }
 
 
-def test_colluders_raise_the_fewest_survivors() -> None:
+@pytest.mark.parametrize("protocol", ["additive", "bfv", "ckks"])
+@pytest.mark.parametrize(("colluders", "expected"), [(None, 4), (1, 4), (2, 4), (3, 5), (5, 7)])
+def test_colluders_raise_the_fewest_survivors(protocol: str, colluders: int | None, expected: int) -> None:
     """Two honest clients stay in every sum."""
-    assert Thresholds.choose("additive", 4, recovery_threshold=4, assumed_colluders=3).minimum_survivors == 5
+    chosen = Thresholds.choose(protocol, 6, recovery_threshold=4, assumed_colluders=colluders)
+
+    assert chosen.minimum_survivors == expected
+
+
+@pytest.mark.parametrize("protocol", ["additive", "bfv", "ckks"])
+def test_two_clients_stay_beside_the_one_that_reads_the_sum(protocol: str) -> None:
+    """A recovery threshold of 2 does not make 2 the fewest in a sum, and the protocol takes what is chosen."""
+    chosen = Thresholds.choose(protocol, 3, recovery_threshold=2)
+
+    assert (chosen.recovery_threshold, chosen.minimum_survivors) == (2, 3)
+    PROTOCOLS[protocol].check(plan_of(chosen, 3))
+
+
+@pytest.mark.parametrize("protocol", ["additive", "bfv", "ckks"])
+@pytest.mark.parametrize("num_clients", [1, 2])
+def test_fewer_than_three_clients_are_refused(protocol: str, num_clients: int) -> None:
+    """By the number of clients, not by a threshold that nobody gave."""
+    match = f"--protocol {protocol} takes at least 3 clients, not --clients {num_clients}: of two, each learns"
+    with pytest.raises(InputError, match=match):
+        Thresholds.choose(protocol, num_clients)
+
+
+@pytest.mark.parametrize("num_clients", [1, 2])
+def test_plain_takes_any_number_of_clients(num_clients: int) -> None:
+    """One, too."""
+    PROTOCOLS["plain"].check(plan_of(Thresholds.choose("plain", num_clients), num_clients))
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"recovery_threshold": 7}, "--recovery-threshold 7 must be at most 6 with --clients 6"),
+        ({"minimum_survivors": 7}, "--minimum-survivors 7 must be at most 6 with --clients 6"),
+        ({"assumed_colluders": 6}, "--assumed-colluders 6 must be at most 5 with --clients 6"),
+        ({"neighbours": 6}, "--neighbours 6 must be at most 5 with --clients 6"),
+    ],
+)
+@pytest.mark.parametrize("graph", ["complete", "sparse"])
+def test_more_than_there_are_is_refused(
+    graph: Literal["complete", "sparse"], given: dict[str, int], match: str
+) -> None:
+    """Each number against the clients that there are, before anything is worked out from it."""
+    with pytest.raises(InputError, match=match):
+        Thresholds.choose("additive", 6, graph=graph, **given)
+
+
+def test_complaints_are_in_flags() -> None:
+    """Fields that a flag sets are named by it, those that nobody gave as defaults; others stay as they are."""
+    chosen = Thresholds.choose("additive", 3, minimum_survivors=2, assumed_colluders=0)
+    reason = (
+        "recovery_threshold=3 must be between 1 and minimum_survivors=2 with assumed_colluders=0, bound=4, neighbours=0"
+    )
+
+    assert chosen.in_flags(reason) == (
+        "--recovery-threshold 3 (the default) must be between 1 and --minimum-survivors 2 with --assumed-colluders 0, "
+        "bound=4, --neighbours 0 (the default)"
+    )
 
 
 def test_a_sparse_graph_is_sized_for_a_twentieth_corrupt_and_lost() -> None:
@@ -76,6 +146,76 @@ def test_a_sparse_graph_is_sized_for_a_twentieth_corrupt_and_lost() -> None:
     assert first.beacon != second.beacon
     assert supported_claim(plan, 10, 10) is not None
     PROTOCOLS["additive"].check(plan)
+
+
+@pytest.mark.parametrize("num_clients", [101, 105, 119])
+def test_a_twentieth_is_rounded_up(num_clients: int) -> None:
+    """More colluders and more dropouts, never fewer, where a twentieth is no whole number."""
+    chosen = Thresholds.choose("additive", num_clients, graph="sparse")
+
+    assert chosen.assumed_colluders == 6
+    assert chosen.minimum_survivors == num_clients - 6
+
+
+def test_a_sparse_graph_is_for_a_server_that_follows_the_protocol() -> None:
+    """Smallest for that claim, and no more: the claim says so."""
+    chosen = Thresholds.choose("additive", 200, graph="sparse")
+
+    assert (chosen.neighbours, chosen.recovery_threshold) == smallest_graph(200, 10, 10, Claim.SEMI_HONEST)
+    assert supported_claim(plan_of(chosen, 200), 10, 10) is Claim.SEMI_HONEST
+    assert PROTOCOLS["additive"].claim(plan_of(chosen, 200)).startswith("a server that follows the protocol and 10 ")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"neighbours": 40},
+        {"recovery_threshold": 12},
+        {"neighbours": 40, "recovery_threshold": 20},
+        {"assumed_colluders": 3},
+        {"minimum_survivors": 199},
+        {"assumed_colluders": 3, "minimum_survivors": 199, "neighbours": 40},
+        {"assumed_colluders": 0, "minimum_survivors": 200},
+    ],
+)
+def test_what_is_given_for_a_sparse_graph_is_taken(given: dict[str, int]) -> None:
+    """Whatever is given stays, and the rest is chosen for it: the smallest that the protocol takes."""
+    chosen = Thresholds.choose("additive", 200, graph="sparse", **given)
+    plan = plan_of(chosen, 200)
+
+    assert chosen.public() | given == chosen.public()
+    PROTOCOLS["additive"].check(plan)
+    if not {"neighbours", "recovery_threshold"} <= set(given):
+        assert (chosen.neighbours, chosen.recovery_threshold) == smallest_graph(
+            200,
+            chosen.assumed_colluders,
+            200 - chosen.minimum_survivors,
+            Claim.SEMI_HONEST,
+            neighbours=given.get("neighbours"),
+            recovery_threshold=given.get("recovery_threshold"),
+        )
+
+
+def test_both_numbers_of_a_graph_are_not_second_guessed() -> None:
+    """If they support nothing, the protocol says so when it is asked, of a graph that `choose` has not replaced."""
+    chosen = Thresholds.choose("additive", 200, graph="sparse", neighbours=6, recovery_threshold=3)
+
+    assert (chosen.neighbours, chosen.recovery_threshold) == (6, 3)
+    with pytest.raises(ValueError, match="neighbours=6, recovery_threshold=3 must fit 200 clients"):
+        PROTOCOLS["additive"].check(plan_of(chosen, 200))
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"neighbours": 6}, "with 200 clients: no sparse graph over 200 clients with --neighbours 6 supports a semi-"),
+        ({"recovery_threshold": 2}, "no sparse graph over 200 clients with --recovery-threshold 2 supports a semi-"),
+    ],
+)
+def test_a_graph_that_supports_nothing_is_refused(given: dict[str, int], match: str) -> None:
+    """In flags."""
+    with pytest.raises(InputError, match=match):
+        Thresholds.choose("additive", 200, graph="sparse", **given)
 
 
 @pytest.mark.parametrize("protocol", ["plain", "bfv", "ckks"])

@@ -94,6 +94,31 @@ def test_the_claim_follows_from_the_plan(make_plan):
     assert supported_claim(plan, 0, 4) is None
 
 
+def test_unfinished_submissions_are_forgotten(parties):
+    """Once submit is closed, the server keeps nothing of a client that vanished."""
+    parties.walk(Step.ADVERTISE, Step.SHARE)
+    parties.receive(Step.SUBMIT, parties.messages(Step.SUBMIT, 3)[0])
+    parties.do(Step.SUBMIT, 0, 1, 2)
+    assert list(parties.server._buffers._buffers) == [3]
+    parties.do(Step.CONFIRM, 0, 1, 2)
+
+    assert parties.server._buffers._buffers == {}
+
+
+@pytest.mark.parametrize("field", ["assumed_colluders", "minimum_survivors"])
+def test_the_claim_of_a_complete_graph(make_plan, field):
+    """Who may help, in the number that there are, and how many are summed; a plan that is refused claims nothing."""
+    plan = make_plan(9, recovery_threshold=6, minimum_survivors=7, assumed_colluders=1)
+
+    assert ADDITIVE.claim(plan) == (
+        "even a lying server and 1 client that helps it learn only the sum over at least 7 clients"
+    )
+    refused = {"assumed_colluders": 5} if field == "assumed_colluders" else {"minimum_survivors": 6}
+    refused = make_plan(9, **({"recovery_threshold": 6, "minimum_survivors": 7, "assumed_colluders": 5} | refused))
+    with pytest.raises(ValueError, match="must be at least"):
+        ADDITIVE.claim(refused)
+
+
 def test_the_layout_is_for_the_whole_roster(make_plan):
     """Masked words are added as they are, so a lane has room for everyone."""
     plan = make_plan(4)

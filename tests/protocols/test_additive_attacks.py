@@ -196,9 +196,11 @@ def test_more_than_one_share_a_peer_is_refused(parties):
     parties.walk(Step.ADVERTISE, Step.CONFIRM)
     (message,) = parties.messages(Step.REVEAL, 0)
     body = decode(message).body
-    for wrong in (body + body, body[:33], body[:-1], b""):
+    for wrong in (body[:33], body[:-1], b""):
         with pytest.raises(InvalidMessage, match=r"client 0: a body of .* bytes must have 132: one share a peer"):
             parties.receive(Step.REVEAL, rewritten(parties, message, wrong))
+    with pytest.raises(InvalidMessage, match="client 0: a body of 264 bytes must have at most 132"):
+        parties.receive(Step.REVEAL, rewritten(parties, message, body + body))
     with pytest.raises(InvalidMessage, match="client 0: a share must be 33 bytes that hold a field element"):
         parties.receive(Step.REVEAL, rewritten(parties, message, b"\xff" * 132))
     parties.receive(Step.REVEAL, message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -153,3 +155,22 @@ def test_a_total_above_the_survivors_reach_is_refused(make_parties):
         parties.do(step, 0, 1, 2)
     with pytest.raises(UnusableTotals, match="a total of 'votes' is beyond what the survivors can reach"):
         parties.server.totals()
+
+
+@pytest.mark.parametrize(("bad", "largest"), [(1, 1023), (2, 43)])
+def test_how_many_bad_shares_are_survived_for_certain(bad, largest):
+    """At worst the bad ones are those left out last: up to this threshold they are, at the next one no more."""
+    for threshold, survived in ((largest, True), (largest + 1, False)):
+        points = list(range(1, threshold + bad + 1))
+        sets = itertools.islice(additive_recovery._sets(points, threshold), additive_recovery.ATTEMPTS)
+
+        assert any(not set(chosen) & set(range(1, bad + 1)) for chosen in sets) is survived
+
+
+def test_two_bad_shares_of_many_are_survived():
+    """Such as two of 43 and two spare ones, the worst: the secret comes out within the attempts."""
+    secret, points = bytes(range(32)), range(1, 24)
+    shares = dict(zip(points, split(secret, threshold=21, points=points, largest=23), strict=True))
+    shares[1], shares[2] = 5, 6
+
+    assert additive_recovery.rebuild(shares, 21, lambda candidate: candidate == secret, set()) == secret

@@ -60,3 +60,22 @@ def test_a_thousand_clients_with_a_third_lost():
 def test_ten_thousand_clients_on_a_sparse_graph():
     """10,000 clients and 10,000 votes at 38 neighbours each, 500 of them lost at submit."""
     check_session(10_000, 10_000, 500, **sparse_fields(10_000, 0.05))
+
+
+@pytest.mark.slow
+def test_ten_thousand_clients_against_a_lying_server():
+    """10,000 clients and 10,000 votes at 100 neighbours each, 500 of them lost at submit.
+
+    The totals are exact and the server does all of its work; clients' cost is the per-client cost of 20 real clients
+    times n, the others being stand-ins.
+    """
+    from experiments.bench.scale import EXTRAPOLATED, measure  # pulls in torch, which no other test here needs
+
+    cost = measure(10_000, Claim.LYING)  # raises if a total is wrong
+    everyone = f"{cost.clients * cost.client_bytes / 1e9:.2f} GB, {cost.clients * cost.seconds:.0f} s"
+    print(f"all clients: {everyone} ({EXTRAPOLATED}); server: {cost.server_seconds:.0f} s")
+
+    assert (cost.real, cost.neighbours, cost.threshold) == (20, 100, 73)
+    assert EXTRAPOLATED == "per-client cost of 20 real clients times n"
+    assert cost.client_bytes < 150_000  # with a complete graph the sealed shares alone would be 1.6 million
+    assert cost.clients * cost.seconds < 7200

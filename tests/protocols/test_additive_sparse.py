@@ -82,6 +82,66 @@ def test_the_claim_follows_from_the_degree(make_plan):
     assert claims == {claim: claim for claim in Claim}
 
 
+def test_a_threshold_of_one_is_refused(make_plan):
+    """Each share would be the secret itself, on any graph, though nobody is assumed to collude."""
+    graph = {"neighbours": 99, "beacon": bytes(32), "recovery_threshold": 1, "minimum_survivors": 100}
+    for fields in (graph, {"recovery_threshold": 1, "minimum_survivors": 100}):
+        plan = make_plan(100, **fields)
+
+        assert supported_claim(plan, 0, 0) is None
+        with pytest.raises(ValueError, match="recovery_threshold=1 must be at least 2: with 1 a share is the secret"):
+            ADDITIVE.check(plan)
+
+
+def test_the_claim_names_helpers_and_the_beacon(make_plan):
+    """A sparse graph stands against a liar only if nobody chose the beacon; a refused plan claims nothing."""
+    claims = {}
+    for claim in Claim:
+        for colluders in (0, 1, 2):
+            neighbours, threshold = smallest_graph(200, colluders, 10, claim)
+            fields = {"neighbours": neighbours, "recovery_threshold": threshold, "beacon": bytes(32)}
+            plan = make_plan(200, minimum_survivors=190, assumed_colluders=colluders, **fields)
+            claims[claim, colluders] = ADDITIVE.claim(plan)
+    sums = "only the sum over at least 190 clients"
+
+    assert claims == {
+        (Claim.LYING, 0): f"even a lying server, if nobody chose the beacon, learns {sums}",
+        (Claim.LYING, 1): f"even a lying server and 1 client that helps it, if nobody chose the beacon, learn {sums}",
+        (Claim.LYING, 2): f"even a lying server and 2 clients that help it, if nobody chose the beacon, learn {sums}",
+        (Claim.SEMI_HONEST, 0): f"a server that follows the protocol learns {sums}",
+        (Claim.SEMI_HONEST, 1): f"a server that follows the protocol and 1 client that helps it learn {sums}",
+        (Claim.SEMI_HONEST, 2): f"a server that follows the protocol and 2 clients that help it learn {sums}",
+    }
+    refused = make_plan(200, minimum_survivors=20, recovery_threshold=20, neighbours=190, beacon=bytes(32))
+    with pytest.raises(ValueError, match=r"neighbours=190, recovery_threshold=20 must fit 200 clients"):
+        ADDITIVE.claim(refused)
+
+
+def test_a_lost_client_that_nobody_can_recover_is_named(make_parties):
+    """Everybody's own secret has two holders left, but of one that dropped out only one neighbour reveals."""
+    parties = make_parties(13, **(SPARSE | {"neighbours": 6, "recovery_threshold": 2}))
+    around = {client: set(Graph(parties.plan).neighbours(client)) for client in range(13)}
+    lost, stayed = 5, [client for client in range(13) if client != 5]
+
+    def reveal_but_for(kept):
+        return [client for client in stayed if client not in around[lost] or client == kept]
+
+    kept = next(
+        kept
+        for kept in sorted(around[lost])
+        if all(len(around[client] & set(reveal_but_for(kept))) >= 2 for client in stayed)
+    )
+    parties.walk(Step.ADVERTISE, Step.SHARE)
+    for step in (Step.SUBMIT, Step.CONFIRM):
+        parties.do(step, *stayed)
+    parties.do(Step.REVEAL, *reveal_but_for(kept))
+    with pytest.raises(TooFewSurvivors, match="reveal, client 5: 1 of its neighbours are left, 2 are needed"):
+        parties.server.totals()
+    parties.do(Step.REVEAL, *(around[lost] - {kept}))
+
+    parties.check_totals(*stayed)
+
+
 def test_other_protocols_refuse_a_graph(make_plan):
     """A protocol without a graph does not silently ignore one."""
     with pytest.raises(ValueError, match="neighbours=4 must be 0: plain has no graph"):

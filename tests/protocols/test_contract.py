@@ -18,6 +18,8 @@ from protocols import (
     pack,
     run_session,
 )
+from protocols.bodies import decode_confirmations
+from protocols.wire import decode
 
 BORDERS = [1, 2, 9, 10, 11, 19, 20, 21, 63, 64, 65, 127, 128, 129, 1000]
 BOUNDS = [1, 2, 3, 255, 256, 2**20, 2**32]
@@ -257,8 +259,12 @@ def test_too_few_survivors_leave_the_step_open(parties):
         ("votes", np.zeros((13, 10), int), "'votes': values with shape"),
         ("votes", np.zeros(129, int), "'votes': length=129 must be 130"),
         ("other", np.zeros(130, int), "must be those of the plan"),
+        (7, np.zeros(130, int), "must be those of the plan"),
+        ("votes", np.full(130, 3, np.uint8).view(bool), "'votes': values with dtype bool must be bytes 0 or 1"),
+        ("votes", [0] * 130, "'votes': a list must be an array or a packed vector"),
+        ("votes", None, "'votes': a NoneType must be an array or a packed vector"),
     ],
-    ids=["above", "below", "float", "shape", "length", "name"],
+    ids=["above", "below", "float", "shape", "length", "name", "number", "bool", "list", "none"],
 )
 def test_bad_vectors_are_refused_before_anything_leaves(parties, name, vector, match):
     """A vector that breaks the plan is an error of the caller; the client may still submit a right one."""
@@ -269,6 +275,59 @@ def test_bad_vectors_are_refused_before_anything_leaves(parties, name, vector, m
     parties.walk(Step.SUBMIT, Step.REVEAL)
 
     parties.check_totals()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_entries_that_change_after_the_check_never_leave_out_of_range(make_parties, signed):
+    """Packing happens when messages are asked for: what a caller wrote into its array by then is checked again."""
+    parties = make_parties(4, (VectorSpec("v", 130, 1, signed),))
+    parties.inputs = {client: {"v": np.zeros(130, np.int64)} for client in range(4)}
+    parties.walk(Step.ADVERTISE, Step.SHARE)
+    messages = parties.clients[0].submit(parties.ask(Step.SUBMIT, 0), parties.inputs[0])
+    parties.inputs[0]["v"][77] = 3
+    with pytest.raises(ValueError, match=r"'v': values must be in \[-?\d, 1\]"):
+        list(messages)
+    for step in (Step.SUBMIT, Step.CONFIRM, Step.REVEAL):
+        parties.do(step, 1, 2, 3)
+
+    parties.check_totals(1, 2, 3)
+
+
+def test_the_step_is_done_with_the_closing_message(parties):
+    """Whoever has been handed the last message may confirm, without asking for one more."""
+    parties.walk(Step.ADVERTISE, Step.SHARE)
+    messages = parties.clients[0].submit(parties.ask(Step.SUBMIT, 0), parties.inputs[0])
+    for _ in range(parties.server._buffers.parts):
+        parties.receive(Step.SUBMIT, next(messages))
+    parties.do(Step.SUBMIT, 1, 2, 3)
+    parties.walk(Step.CONFIRM, Step.REVEAL)
+
+    parties.check_totals()
+
+
+def test_a_reveal_request_relays_as_many_confirmations_as_it_takes(parties):
+    """Four confirmed, three are needed: a client is sent, and verifies, three."""
+    parties.walk(Step.ADVERTISE, Step.CONFIRM)
+    request = decode(parties.ask(Step.REVEAL, 0))
+    _, signatures, _ = decode_confirmations(request.body, 4, request.frame)
+
+    assert len(signatures) == parties.plan.recovery_threshold == 3
+    parties.do(Step.REVEAL)
+    parties.check_totals()
+
+
+@pytest.mark.parametrize("step", list(Step)[:-1])
+def test_nobody_is_present_in_an_open_step(parties, step):
+    """Not even a client that has done it: that it may be addressed shows once the step is closed."""
+    parties.walk(Step.ADVERTISE, step)
+    attendance = parties.server._attendance
+    for client in (0, 9):
+        with pytest.raises(RepeatedStep, match="the step is not closed yet"):
+            attendance.require_present(step, client)
+    parties.ask(Step(step + 1), 0)
+    attendance.require_present(step, 0)
+    with pytest.raises(ValueError, match="recipient=9 must be a client that did"):
+        attendance.require_present(step, 9)
 
 
 def test_a_vector_packed_otherwise_is_refused(parties):

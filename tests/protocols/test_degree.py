@@ -82,12 +82,13 @@ def test_each_condition_is_met_and_tight(clients, corrupt, dropped):
     rare, quit_rare = Fraction(1, 2**40 * clients), Fraction(1, 2**30 * clients)
     for neighbours in range(2, 58, 5):
         half, others = neighbours // 2, clients - 1
-        connected = clients * Fraction(corrupt + dropped, clients) ** half <= Fraction(1, 2**40)
+        counted = max(corrupt, 1)  # each client knows what it holds itself
+        connected = clients * Fraction(counted + dropped, clients) ** half <= Fraction(1, 2**40)
         for threshold in range(1, neighbours + 1):
-            secret = tail(others, corrupt, neighbours, threshold) <= rare
+            secret = tail(others, counted, neighbours, threshold) <= rare
             alive = tail(others, dropped, neighbours, neighbours - threshold + 1) <= quit_rare
-            split = tail(others, corrupt, neighbours, 2 * threshold - neighbours) <= rare
-            cut = tail(others, corrupt, half, threshold - (neighbours - half)) <= rare
+            split = tail(others, counted, neighbours, 2 * threshold - neighbours) <= rare
+            cut = tail(others, counted, half, threshold - (neighbours - half)) <= rare
             semi = supports(clients, neighbours, threshold, corrupt, dropped, Claim.SEMI_HONEST)
             lying = supports(clients, neighbours, threshold, corrupt, dropped, Claim.LYING)
 
@@ -120,3 +121,54 @@ def test_bad_counts_are_refused(clients, corrupt, dropped):
         smallest_graph(clients, corrupt, dropped, Claim.LYING)
     with pytest.raises(ValueError, match="must"):
         supports(clients, 2, 2, corrupt, dropped, Claim.SEMI_HONEST)
+
+
+def test_a_share_is_never_the_secret():
+    """Though nobody is said to be corrupt, a client that looks at what it holds learns nothing."""
+    for claim in Claim:
+        neighbours, threshold = smallest_graph(100, 0, 0, claim)
+
+        assert threshold >= 2
+        assert (neighbours, threshold) == smallest_graph(100, 1, 0, claim)
+        assert not supports(100, neighbours, 1, 0, 0, claim)
+        assert not supports(100, 99, 1, 0, 0, claim)
+        assert supports(100, neighbours, threshold, 0, 0, claim)
+
+
+@pytest.mark.parametrize("given", [30, 31, 40, 60])
+def test_the_smallest_threshold_for_a_degree(given):
+    """With the number of neighbours given, the threshold is the smallest that they support."""
+    neighbours, threshold = smallest_graph(100, 5, 5, Claim.SEMI_HONEST, neighbours=given)
+
+    assert neighbours == given
+    assert supports(100, given, threshold, 5, 5, Claim.SEMI_HONEST)
+    assert not supports(100, given, threshold - 1, 5, 5, Claim.SEMI_HONEST)
+
+
+@pytest.mark.parametrize("given", [6, 12, 20, 30])
+def test_the_smallest_degree_for_a_threshold(given):
+    """With the threshold given, the even number of neighbours is the smallest that supports it."""
+    neighbours, threshold = smallest_graph(100, 5, 5, Claim.SEMI_HONEST, recovery_threshold=given)
+
+    assert threshold == given
+    assert supports(100, neighbours, given, 5, 5, Claim.SEMI_HONEST)
+    assert not any(supports(100, fewer, given, 5, 5, Claim.SEMI_HONEST) for fewer in range(2, neighbours, 2))
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (
+            {"neighbours": 28},
+            "no sparse graph over 100 clients with neighbours=28 supports a semi-honest server with 5",
+        ),
+        ({"recovery_threshold": 5}, "no sparse graph over 100 clients with recovery_threshold=5 supports"),
+        ({"neighbours": 30, "recovery_threshold": 5}, "with neighbours=30 and recovery_threshold=5 supports"),
+        ({"neighbours": 100}, "neighbours=100 must be between 2 and 99"),
+        ({"neighbours": 1}, "neighbours=1 must be between 2 and 99"),
+    ],
+)
+def test_what_is_given_and_supports_nothing_is_refused(given, match):
+    """By name."""
+    with pytest.raises(ValueError, match=match):
+        smallest_graph(100, 5, 5, Claim.SEMI_HONEST, **given)

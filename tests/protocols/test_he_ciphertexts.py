@@ -359,7 +359,7 @@ def test_a_missing_library_is_named():
 import sys
 sys.modules["tenseal"] = None
 from protocols import PROTOCOLS, Roster, SessionPlan, VectorSpec
-plan = SessionPlan(bytes(32), 0, Roster(tuple(bytes([i]) * 32 for i in range(4))), (VectorSpec("v", 9, 1),), 3, 3)
+plan = SessionPlan(bytes(32), 0, Roster(tuple(bytes([i]) * 32 for i in (2, 3, 4, 5))), (VectorSpec("v", 9, 1),), 3, 3)
 PROTOCOLS["bfv"].check(plan)
 PROTOCOLS["ckks"].layout(plan, plan.vectors[0])
 try:

@@ -146,7 +146,7 @@ def test_bounds_beyond_exactness_are_refused(make_plan, signing_keys, scheme, cl
     """The largest bound is accepted; one more is an error that names field, limit and what would do."""
     largest = largest_bound(scheme, clients)
     roster = make_plan(3).roster
-    keys = tuple(index.to_bytes(32, "little") for index in range(clients))
+    keys = tuple(index.to_bytes(32, "little") for index in range(2, clients + 2))  # 0 and 1 are of small order
     make = lambda bound: make_plan(3, (VectorSpec("energy", 5, bound),), roster=type(roster)(keys))  # noqa: E731
     plan = make(largest)
 
@@ -196,6 +196,7 @@ def test_one_set_of_parameters_serves_all_vectors(make_plan, order):
         (4, {"recovery_threshold": 2, "minimum_survivors": 4}, "recovery_threshold=2 must be at least 3"),
         (4, {"assumed_colluders": 2, "minimum_survivors": 4}, "recovery_threshold=3 must be at least 4"),
         (3, {"assumed_colluders": 2}, "minimum_survivors=3 must be at least 4"),
+        (3, {"recovery_threshold": 2, "minimum_survivors": 2}, "minimum_survivors=2 must be at least 3: with assumed_"),
         (4, {"neighbours": 3, "beacon": bytes(32)}, "neighbours=3 must be 0"),
         (4, {"vectors": (VectorSpec("v", 1, 2**60),)}, "bound=1152921504606846976 of 'v' must be at most"),
     ],
@@ -214,5 +215,38 @@ def test_the_claim_is_one_line(make_plan, name):
     claim = PROTOCOLS[name].claim(make_plan(4))
 
     assert "\n" not in claim
-    for words in ("honest-but-curious server", "a lying server opens one client's", "opens everything"):
+    for words in ("honest-but-curious server", "a lying server opens the vectors of 2 clients in", "opens everything"):
         assert words in claim
+
+
+@pytest.mark.parametrize(
+    ("num_clients", "vector", "opened"),
+    [
+        (3, VectorSpec("v", 1, 1), "2 clients in"),
+        (4, VectorSpec("v", 1, 1), "2 clients in"),
+        (6, VectorSpec("v", 1, 1), "2 clients in"),
+        (7, VectorSpec("v", 1, 1), "3 clients in"),
+        (64, VectorSpec("v", 1, 1), "6 clients in"),
+        (64, VectorSpec("v", 1, 1000), "1 client in"),
+        (20, VectorSpec("v", 1, 10), "2 clients in"),
+        (4, VectorSpec("v", 1, 1, True), "2 clients in"),
+        (12, VectorSpec("v", 1, 1, True), "2 clients in"),
+        (13, VectorSpec("v", 1, 1, True), "3 clients in"),
+        (4, VectorSpec("v", 1, 1, True, 36), "4 clients in"),
+    ],
+)
+def test_the_claim_counts_what_a_lying_server_opens(make_plan, num_clients, vector, opened):
+    """As many digits of a client's range as the range of totals holds, over the vectors; noise's headroom is room."""
+    others = (VectorSpec("wide", 1, 1000),)
+
+    for vectors in ((vector,), (vector, *others), (*others, vector)):
+        assert f"opens the vectors of {opened} a session" in PROTOCOLS["ckks"].claim(make_plan(num_clients, vectors))
+
+
+def test_a_plain_modulus_past_the_library_is_never_exact():
+    """The smallest prime above a word just below 2**59 is above it, however much room the ciphertexts have."""
+    largest = parameters.LARGEST_PLAIN_MODULUS - 2
+
+    assert plain_modulus(LARGE, largest) > parameters.LARGEST_PLAIN_MODULUS
+    assert LARGE.modulus > 2**100
+    assert not is_exact(Scheme.BFV, LARGE, 3, largest)

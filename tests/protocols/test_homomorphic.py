@@ -276,7 +276,7 @@ def test_the_server_checks_the_opening(make_parties):
     parties.ask(Step.REVEAL, 0)
     for words, match in (
         ([], "totals of 0 bytes must have 8"),
-        ([0, 0], "totals of 16 bytes must have 8"),
+        ([0, 0], "a body of 16 bytes must have at most 8"),
         ([301], r"totals must be in \[0, 300\]"),
         ([layout.radix**3], "the lanes past the last entry must be zero"),
         ([2**64 - 1], "words must be below|lanes past"),
@@ -288,8 +288,8 @@ def test_the_server_checks_the_opening(make_parties):
     parties.check_totals(0, 1, 2)
 
 
-def test_the_sum_is_downloaded_until_a_client_has_opened_it(make_parties):
-    """The first client gets the ciphertexts and opens; later ones are asked for nothing, and say nothing."""
+def test_the_sum_is_downloaded_until_two_clients_have_opened_it(make_parties):
+    """The first two clients get the ciphertexts and open; later ones are asked for nothing, and say nothing."""
     parties = make_parties(4, VOTES)
     parties.walk(Step.ADVERTISE, Step.CONFIRM)
     sizes = []
@@ -300,9 +300,36 @@ def test_the_sum_is_downloaded_until_a_client_has_opened_it(make_parties):
         parties.receive(Step.REVEAL, message)
     layout = parties.protocol.layout(parties.plan, VOTES[0])
 
-    assert sizes[:2] == [sizes[2] + 61440, 8 * layout.words(130)]
-    assert sizes[3::2] == [0, 0, 0]
+    assert sizes[:4] == [sizes[4] + 61440, 8 * layout.words(130)] * 2
+    assert sizes[5::2] == [0, 0]
     parties.check_totals()
+
+
+def test_one_client_cannot_replace_the_totals(make_parties):
+    """Nobody need be asked twice: the client after a liar opens the sum too, whatever the transport's order."""
+    parties = make_parties(4, VOTES)
+    parties.walk(Step.ADVERTISE, Step.CONFIRM)
+    count = parties.protocol.layout(parties.plan, VOTES[0]).words(130)
+    parties.ask(Step.REVEAL, 3)
+    parties.receive(Step.REVEAL, opened(parties, 3, [0] * count))
+    with pytest.raises(InvalidMessage, match="client 1: totals of 0 bytes must have"):
+        parties.receive(Step.REVEAL, opened(parties, 1, []))
+    parties.do(Step.REVEAL, 0, 1, 2)
+    with pytest.raises(UnusableTotals, match="reveal: clients 3, 0 opened different totals"):
+        parties.server.totals()
+
+
+def test_two_clients_that_lie_together_replace_the_totals(make_parties):
+    """What is left to trust: the first two reports, if they agree and no third came. This attack succeeds."""
+    parties = make_parties(4, VOTES)
+    parties.walk(Step.ADVERTISE, Step.CONFIRM)
+    count = parties.protocol.layout(parties.plan, VOTES[0]).words(130)
+    parties.ask(Step.REVEAL, 3)
+    for liar in (3, 1):
+        parties.receive(Step.REVEAL, opened(parties, liar, [0] * count))
+    parties.do(Step.REVEAL, 0, 2)
+
+    assert parties.server.totals()["votes"].tolist() == [0] * 130
 
 
 def test_different_openings_end_the_session(make_parties):
@@ -429,11 +456,15 @@ def test_no_repr_holds_a_secret(make_parties):
 
 
 def test_secrets_are_dropped_when_they_have_served(make_parties):
-    """After submit the contributions are gone, after reveal the key."""
+    """After submit the contributions are gone, and what the sealer held; after reveal the key."""
     parties = make_parties(4, VOTES)
-    parties.walk(Step.ADVERTISE, Step.SUBMIT)
-    for client in parties.clients:
+    parties.walk(Step.ADVERTISE, Step.SHARE)
+    sealers = [client._sealer for client in parties.clients]
+    assert all(sealer._agreed and sealer._private_key is not None for sealer in sealers)
+    parties.do(Step.SUBMIT)
+    for client, sealer in zip(parties.clients, sealers, strict=True):
         assert (client._private_key, client._sealer, client._contribution) == (None, None, b"")
+        assert (sealer._private_key, sealer._agreed) == (None, {})
     parties.walk(Step.CONFIRM, Step.REVEAL)
 
     assert all(client._holder is None for client in parties.clients)

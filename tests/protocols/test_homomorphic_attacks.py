@@ -22,6 +22,7 @@ from protocols.bodies import encode_bitmap, encode_confirmations
 from protocols.homomorphic.ciphertexts import Adder, context, seal
 from protocols.homomorphic.coefficients import encode_coefficients
 from protocols.homomorphic.parameters import choose
+from protocols.homomorphic.protocol import clients_opened
 from protocols.homomorphic.totals import sum_digest
 from protocols.wire import Frame, decode, server_message
 
@@ -40,7 +41,7 @@ class LyingServer:
 
     def __init__(self, parties):
         self.parties = parties
-        self.survivors = (0, 1, 2, 3)
+        self.survivors = tuple(parties.everyone)
         parties.walk(Step.ADVERTISE, Step.SHARE)
         self.uploads = {client: parties.messages(Step.SUBMIT, client) for client in parties.everyone}
         self.session = decode(self.uploads[0][0]).frame.context
@@ -59,13 +60,15 @@ class LyingServer:
 
     def confirm(self, content, clients=None):
         """Have clients sign for these ciphertexts; return their signatures."""
-        request = self.message(Step.CONFIRM, encode_bitmap(self.survivors, 4) + sum_digest(content))
+        request = self.message(
+            Step.CONFIRM, encode_bitmap(self.survivors, len(self.parties.plan.roster)) + sum_digest(content)
+        )
         clients = self.survivors if clients is None else clients
         return {client: decode(self.parties.clients[client].confirm(request)).signature for client in clients}
 
     def reveal(self, client, content, signatures):
         """Have a client open ciphertexts; return the entries."""
-        body = encode_confirmations(encode_bitmap(self.survivors, 4), signatures) + content
+        body = encode_confirmations(encode_bitmap(self.survivors, len(self.parties.plan.roster)), signatures) + content
         answer = decode(self.parties.clients[client].reveal(self.message(Step.REVEAL, body))).body
         words = np.frombuffer(answer, "<u8")
         return np.array(
@@ -112,6 +115,42 @@ def test_a_lying_server_may_weigh_one_client_heavily(liar):
     inputs = [liar.parties.inputs[client]["votes"] for client in range(4)]
 
     np.testing.assert_array_equal(opened, inputs[0] + inputs[1] + 2 * inputs[2])
+
+
+def test_a_lying_server_reads_several_clients_as_digits(liar):
+    """Once one client's ciphertext plus twice another's is within every bound, and each bit is one's. It succeeds."""
+    total = liar.ciphertext(2)
+    for client in (1, 1):
+        liar.evaluator.add_inplace(total, liar.ciphertext(client))
+    content = liar.adder.sum_to_wire(total)
+    opened = liar.reveal(0, content, liar.confirm(content))
+
+    assert clients_opened(liar.parties.plan) == 2
+    np.testing.assert_array_equal(opened % 2, liar.parties.inputs[2]["votes"])
+    np.testing.assert_array_equal(opened // 2, liar.parties.inputs[1]["votes"])
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_lying_server_reads_as_many_clients_as_the_range_of_totals_holds(make_parties, more):
+    """Weights 1, 2, 4 open three of eight clients; with 8 for a fourth, totals are out of range and nothing opens."""
+    parties = make_parties(8, VOTES)
+    for client in parties.everyone:
+        parties.inputs[client]["votes"][0] = 1
+    liar = LyingServer(parties)
+    chosen = range(clients_opened(parties.plan) + more)
+    total = liar.ciphertext(0)
+    for client in chosen[1:]:
+        for _ in range(2**client):
+            liar.evaluator.add_inplace(total, liar.ciphertext(client))
+    content = liar.adder.sum_to_wire(total)
+    if more:
+        assert refused_opening(liar, content) == f"reveal: {REFUSAL}"
+        return
+    opened = liar.reveal(0, content, liar.confirm(content))
+
+    assert len(chosen) == 3
+    for client in chosen:
+        np.testing.assert_array_equal(opened >> client & 1, parties.inputs[client]["votes"])
 
 
 def test_a_key_opens_one_ciphertext_only(liar):

@@ -68,8 +68,9 @@ def test_the_server_refuses_a_repeated_message(parties, step):
     for message in messages:
         error = refuse(parties, step, message, "the message was received before", RepeatedMessage)
         assert (error.step, error.client) == (step, 0)
-    other = rewrite(parties.keys, messages[0], body=b"another")
-    error = refuse(parties, step, other, "contradicts one that was received before")
+    # Any body is too long where there is to be none.
+    other = rewrite(parties.keys, messages[0], body=b"x" if decode(messages[0]).body else b"another")
+    error = refuse(parties, step, other, "contradicts one that was received before|must have at most 0")
     assert not isinstance(error, RepeatedMessage)
     finish(parties, step, [])
     refuse(parties, step, messages[-1], "the message was received before", RepeatedMessage)
@@ -108,6 +109,17 @@ def test_the_server_refuses_an_oversized_body(parties, step):
     body = decode(messages[0]).body
     refuse(parties, step, rewrite(parties.keys, messages[0], body=body + bytes(8)), "content|bytes must|list")
     refuse(parties, step, rewrite(parties.keys, messages[0], body=body + bytes(2**21)), "content|bytes must|list")
+    finish(parties, step, messages)
+
+
+@pytest.mark.parametrize("step", Step)
+def test_the_server_reads_no_body_that_is_too_long(parties, monkeypatch, step):
+    """What no message of the step can have is refused by its length, before it is copied, hashed and verified."""
+    messages = stage(parties, step)
+    long = rewrite(parties.keys, messages[0], body=bytes(2**20 + 1))
+    with monkeypatch.context() as patched:
+        patched.setattr("protocols.wire.Message.of", None)
+        refuse(parties, step, long, r"client 0: a body of 1048577 bytes must have at most \d+")
     finish(parties, step, messages)
 
 

@@ -85,6 +85,29 @@ def test_the_number_of_cores_changes_nothing(monkeypatch, cores):
     np.testing.assert_array_equal(again[:200], expected)
 
 
+@pytest.mark.parametrize("cores", [4, 5])
+@pytest.mark.parametrize("last", [1, PIECE_WORDS])
+def test_pieces_that_do_not_divide_among_cores_are_all_masked(monkeypatch, cores, last):
+    """Seven pieces for four or five threads: no word is left as it was."""
+    length = 6 * PIECE_WORDS + last
+    expected = streamed(length, KEYS[:1])
+    monkeypatch.setattr(mask_stream, "_num_cores", lambda: cores)
+    monkeypatch.setattr(mask_stream, "WORTH_A_THREAD_BYTES", 1)
+    masked = streamed(length, KEYS[:1])
+
+    assert np.count_nonzero(masked) == length
+    np.testing.assert_array_equal(masked, expected)
+
+
+def test_ranges_that_leave_words_bare_are_an_error(monkeypatch):
+    """Whatever became of the arithmetic, words without a mask never pass in silence."""
+    monkeypatch.setattr(mask_stream, "_num_cores", lambda: 2)
+    monkeypatch.setattr(mask_stream, "WORTH_A_THREAD_BYTES", 1)
+    monkeypatch.setattr(mask_stream, "pairwise", lambda stops: iter([(0, PIECE_WORDS)]))
+    with pytest.raises(AssertionError, match=f"masks for {PIECE_WORDS} of {2 * PIECE_WORDS} words would leave"):
+        streamed(2 * PIECE_WORDS, KEYS)
+
+
 def test_errors_of_threads_reach_the_caller(monkeypatch):
     """A range that fails in another thread fails the call: words are never left half masked in silence."""
 

@@ -130,3 +130,62 @@ def test_a_role_made_again_cannot_send_another_submission(outbox, parties, make_
 
     assert len(stored) > 1
     parties.check_totals()
+
+
+@pytest.mark.parametrize("other", [PARTS, [b"other"]], ids=["same", "other"])
+def test_of_two_that_store_at_once_one_comes_first(outbox, other):
+    """A second process that finishes within the first one's step wins; the first sends its bytes or none."""
+
+    def overtaken():
+        yield PARTS[0]
+        outbox.store(SESSION, Step.SUBMIT, other)
+        yield from PARTS[1:]
+
+    if other == PARTS:
+        assert list(outbox.store(SESSION, Step.SUBMIT, overtaken())) == PARTS
+        folder = outbox._step_folder(SESSION, Step.SUBMIT).parent
+        assert [path.name for path in folder.iterdir()] == ["submit"]
+    else:
+        with pytest.raises(RepeatedStep, match="part 0 differs from the stored message"):
+            outbox.store(SESSION, Step.SUBMIT, overtaken())
+
+    assert list(outbox.messages(SESSION, Step.SUBMIT)) == other
+
+
+def test_other_failures_of_the_disk_are_not_taken_for_a_race(outbox, monkeypatch):
+    """A rename that fails where nothing is stored is the caller's to know of."""
+
+    def fail(*paths, **options):
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="disk on fire"):
+        outbox.store(SESSION, Step.SUBMIT, PARTS)
+
+    assert list(outbox.messages(SESSION, Step.SUBMIT)) == []
+
+
+def test_what_a_crash_left_goes_with_the_session(outbox):
+    """A step cut short leaves files, which erasing takes along."""
+
+    def crash():
+        yield b"first"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        outbox.store(SESSION, Step.SUBMIT, crash())
+    folder = outbox._step_folder(SESSION, Step.SUBMIT).parent
+    assert list(folder.rglob("0*"))
+    outbox.erase(SESSION)
+
+    assert not folder.exists()
+
+
+def test_a_folder_that_others_can_read_is_closed_to_them(tmp_path):
+    """Also one that was there before, whatever its mode."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o755)
+    Outbox(folder)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -162,6 +162,7 @@ def test_impossible_layouts_are_refused(radix, lanes, match):
         (1, 0, 2**64, "bound=0 must be at least 1"),
         (64, 2**58, 2**64, f"bound={2**58} must be at most {2**58 - 1} for 64 summands a word"),
         (8, 1, 8, "bound=1 must be at most 0 for 8 summands a word"),
+        (1, 2**64 - 1, 2**64, f"bound={2**64 - 1} must be at most {2**64 - 2} for 1 summands a word"),
     ],
 )
 def test_sums_that_overflow_a_lane_are_refused(summands, bound, capacity, match):
@@ -180,6 +181,8 @@ def test_sums_that_overflow_a_lane_are_refused(summands, bound, capacity, match)
         (np.array([0.0, 1.0]), None, "values with dtype float64 must be integers or bool"),
         (np.array(["1"]), None, "values with dtype <U1 must be integers or bool"),
         (np.array([[1]]), None, r"values with shape \(1, 1\) must have shape \(length,\)"),
+        (np.array([0, 3, 1], np.uint8).view(bool), None, "values with dtype bool must be bytes 0 or 1"),
+        (np.repeat(np.array([1, 255], np.uint8), 2)[::2].view(bool), 1, "values with dtype bool must be bytes 0 or 1"),
         (np.array([1]), 3, "bound=3 must be between 1 and 2"),
         (np.array([1]), 0, "bound=0 must be between 1 and 2"),
     ],

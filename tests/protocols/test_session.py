@@ -6,9 +6,11 @@ import hashlib
 
 import pytest
 
-from protocols import Roster, Step, VectorSpec, generate_signing_key, public_key_bytes
+from protocols import InvalidMessage, Roster, Step, VectorSpec, generate_signing_key, public_key_bytes
 from protocols.advertisements import session_id
 from protocols.errors import ProtocolError
+from protocols.roster import FIELD, is_of_small_order
+from protocols.wire import Frame, Message, open_from_client
 
 KEYS = [hashlib.sha256(b"public %d" % index).digest() for index in range(9)]
 
@@ -46,6 +48,74 @@ def test_bad_rosters_are_refused(keys, match):
     """A roster lists whole, distinct keys."""
     with pytest.raises(ValueError, match=match):
         Roster(keys)
+
+
+CURVE = -121665 * pow(121666, -1, FIELD) % FIELD  # -x**2 + y**2 = 1 + CURVE * x**2 * y**2
+
+
+def roots(square):
+    """Return the square roots modulo the field's prime, which is 5 modulo 8."""
+    root = pow(square, (FIELD + 3) // 8, FIELD)
+    candidates = {root, root * pow(2, (FIELD - 1) // 4, FIELD) % FIELD}
+    found = {candidate for candidate in candidates if (candidate * candidate - square) % FIELD == 0}
+    return found | {-candidate % FIELD for candidate in found}
+
+
+def doubled(point):
+    """Return twice a point of the curve (Hisil et al. 2008)."""
+    x, y = point
+    product = CURVE * x * x * y * y % FIELD
+    return 2 * x * y * pow(1 + product, -1, FIELD) % FIELD, (y * y + x * x) * pow(1 - product, -1, FIELD) % FIELD
+
+
+def halves_of_order_four():
+    """Return the points whose doubles have y = 0: there x**2 = -y**2, so CURVE * y**4 + 2 * y**2 = 1."""
+    squares = [(root - 1) * pow(CURVE, -1, FIELD) % FIELD for root in roots(1 + CURVE)]
+    return {(x, y) for square in squares for y in roots(square) for x in roots(-square)}
+
+
+def small_order_points():
+    """Return all points of order 1, 2, 4 and 8."""
+    points = {(0, 1), (0, FIELD - 1)} | {(root, 0) for root in roots(-1)} | halves_of_order_four()
+    for x, y in points:
+        assert (-x * x + y * y - 1 - CURVE * x * x * y * y) % FIELD == 0
+        assert doubled(doubled(doubled((x, y)))) == (0, 1)
+    return points
+
+
+def encodings(y):
+    """Return every 32 bytes that stand for a point with this y, canonical or not."""
+    numbers = [number for number in (y, y + FIELD) if number < 2**255]
+    return [(number | sign << 255).to_bytes(32, "little") for number in numbers for sign in (0, 1)]
+
+
+def test_keys_of_small_order_are_no_keys():
+    """All eight points, in each encoding, are refused; their y are five, two of which have another representative."""
+    points = small_order_points()
+    keys = {key for _, y in points for key in encodings(y)}
+
+    assert len(points) == 8
+    assert len(keys) == 14
+    for key in keys:
+        with pytest.raises(ValueError, match=r"public_keys\[1\] must not be of small order: anybody could sign for it"):
+            Roster((KEYS[0], key))
+    assert not any(map(is_of_small_order, KEYS))
+    assert not is_of_small_order(public_key_bytes(generate_signing_key()))
+
+
+def test_under_a_key_of_small_order_anybody_could_sign(monkeypatch):
+    """The control: were the neutral point a key, a signature that nobody made would verify for any message."""
+    forged = (1).to_bytes(32, "little") + bytes(32)
+    frame = Frame("plain", Step.CONFIRM, bytes(32))
+    messages = [Message.of(frame, 1, 0, body, forged).encode() for body in (b"one list", b"another list")]
+    honest = Roster((KEYS[0], public_key_bytes(generate_signing_key())))
+    for message in messages:
+        with pytest.raises(InvalidMessage, match="client 1: the signature does not verify"):
+            open_from_client(message, frame, honest)
+    monkeypatch.setattr("protocols.roster.is_of_small_order", lambda key: False)
+    careless = Roster((KEYS[0], (1).to_bytes(32, "little")))
+
+    assert [open_from_client(message, frame, careless).body for message in messages] == [b"one list", b"another list"]
 
 
 def test_a_roster_is_pinned_in_its_order():

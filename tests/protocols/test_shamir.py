@@ -48,12 +48,13 @@ def test_the_field_is_prime_and_holds_every_secret():
 
 def test_known_answer(monkeypatch):
     """Shares written down once, for drawn values 1 and 2: the parabola through (0, secret), (1, 1), (2, 2)."""
-    drawn = iter([1, 2])
-    monkeypatch.setattr(shamir.secrets, "randbelow", lambda limit: next(drawn))
+    drawn, limits = iter([1, 2]), []
+    monkeypatch.setattr(shamir.secrets, "randbelow", lambda limit: limits.append(limit) or next(drawn))
     shares = split(SECRET, threshold=3, points=[1, 2, 3, 5], largest=5)
     zero = int.from_bytes(SECRET, "little")
     polynomial = [(zero * (x - 1) * (x - 2) * Fraction(1, 2) - x * (x - 2) + x * (x - 1)) % PRIME for x in (1, 2, 3, 5)]
 
+    assert limits == [PRIME, PRIME]  # the whole field: else shares lean towards some secrets
     assert shares == polynomial
     assert encode_share(shares[2]).hex() == "030102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00"
     assert join({5: 2**256 + 1, 1: 7}) == 28948022309329048855892746252171976963317496166410141009864396001978282410141

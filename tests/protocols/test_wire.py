@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protocols import InvalidMessage, Step
+from protocols import InvalidMessage, Roster, Step, generate_signing_key
 from protocols.bodies import (
     decode_advertisements,
     decode_bitmap,
@@ -18,7 +18,18 @@ from protocols.bodies import (
     encode_bitmap,
     encode_confirmations,
 )
-from protocols.wire import SERVER, ClientPen, Frame, Message, decode, server_message
+from protocols.wire import (
+    SERVER,
+    ClientPen,
+    Frame,
+    Header,
+    Message,
+    decode,
+    open_from_client,
+    open_from_server,
+    read_header,
+    server_message,
+)
 
 FRAME = Frame("plain", Step.CONFIRM, bytes(range(32)))
 PEN = ClientPen(5, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"wire").digest()))
@@ -179,3 +190,49 @@ def test_known_confirmations():
 
     assert data == b"\x0b\2\0\0\0" + b"\1\0\0\0" + b"a" * 64 + b"\3\0\0\0" + b"c" * 64
     assert decode_confirmations(data + b"rest", 4, FRAME) == (b"\x0b", {1: b"a" * 64, 3: b"c" * 64}, b"rest")
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Return the lengths of all bodies that are hashed from here on."""
+    lengths = []
+    real = Message.of.__func__
+
+    def counting(cls, frame, sender, part, body, signature=b""):
+        lengths.append(len(body))
+        return real(cls, frame, sender, part, body, signature)
+
+    monkeypatch.setattr(Message, "of", classmethod(counting))
+    return lengths
+
+
+def test_what_the_header_shows_to_be_wrong_costs_no_hash(hashed):
+    """A stranger, another step or session, a sender that is not expected, and too long a body: the body is not read."""
+    keys = [generate_signing_key() for _ in range(3)]
+    roster = Roster.of(keys)
+    data = ClientPen(1, keys[1]).write(FRAME, b"abc").encode()
+    stranger = ClientPen(7, keys[1]).write(FRAME, b"abc").encode()
+    refusals = [
+        (stranger, FRAME, {}, "not a client of the roster"),
+        (server_message(FRAME, b"abc"), FRAME, {}, "not a client of the roster"),
+        (data, Frame("other", Step.CONFIRM, FRAME.context), {}, "protocol plain is not other"),
+        (data, Frame("plain", Step.REVEAL, FRAME.context), {}, "a message of step confirm came instead"),
+        (data, Frame("plain", Step.CONFIRM, bytes(32)), {}, "another session or plan"),
+        (data, FRAME, {"expected": {0, 2}}, "client 1: the sender did not do the step before"),
+        (data, FRAME, {"largest": 2}, "client 1: a body of 3 bytes must have at most 2"),
+    ]
+    hashed.clear()
+    for message, frame, limits, match in refusals:
+        with pytest.raises(InvalidMessage, match=match):
+            open_from_client(message, frame, roster, **limits)
+    with pytest.raises(InvalidMessage, match="is not the server's message"):
+        open_from_server(data, FRAME)
+    assert hashed == []
+
+    assert open_from_client(data, FRAME, roster, expected={1}, largest=3).body == b"abc"
+    assert hashed == [3]
+
+
+def test_the_header_alone_can_be_read():
+    """Frame, sender, part and length of the body."""
+    assert read_header(PEN.write(FRAME, b"abc", part=2).encode()) == Header(FRAME, 5, 2, 3)
