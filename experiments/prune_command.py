@@ -162,7 +162,7 @@ def _method(flags: argparse.Namespace) -> Method:
     return Method(
         sparsity=sparsity,
         pruner=flags.pruner,
-        group=flags.group or ("layer" if shares_votes else "row"),
+        **({"group": flags.group} if flags.group else {}),
         local_group=flags.local_group or "row",
         schedule=Schedule.of(flags.schedule, propagate),
         ties=flags.ties,

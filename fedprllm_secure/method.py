@@ -24,7 +24,7 @@ class Method:
     Attributes:
         sparsity: how much goes.
         pruner: a name in :data:`~fedprllm_secure.pruners.PRUNERS`.
-        group: weights that compete at the server.
+        group: weights that compete at the server; if not given, the layer's for votes, the row's for statistics.
         local_group: weights that compete at a client.
         schedule: rounds and propagation.
         ties: the server's order among equal totals.
@@ -38,7 +38,7 @@ class Method:
 
     sparsity: Sparsity
     pruner: str = "wanda"
-    group: Group = "layer"
+    group: Group = ""  # type: ignore[assignment] # not given; never seen after __post_init__
     local_group: Group = "row"
     schedule: Schedule = field(default_factory=Schedule)
     ties: Ties = "magnitude"
@@ -55,6 +55,8 @@ class Method:
         Raises:
             InputError: a name is not known; the message lists those that are.
         """
+        if not self.group:
+            object.__setattr__(self, "group", "row" if self.payload == "statistics" else "layer")
         known: dict[str, Sequence[str]] = {
             "pruner": list(PRUNERS),
             "group": GROUPS,

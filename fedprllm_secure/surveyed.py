@@ -176,7 +176,7 @@ class NoisyResiduals:
         unit = self.clip / self.bound / contributions
         noise = self._noise.added * (survivors if self._noise.is_distributed else 1)
         mean = torch.from_numpy(totals[RESIDUALS]).double() * unit
-        return shrunk(mean, deviation=float(noise) ** 0.5 * unit)
+        return shrunk(mean, deviation=float(noise) ** 0.5 * unit, expected=self.clip**2 * self._basis.spread)
 
 
 def without_weights(matrix: PrunableMatrix) -> Tensor:

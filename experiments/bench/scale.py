@@ -10,7 +10,7 @@ claim with 5 % colluders and 5 % lost.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,8 +98,7 @@ def bench_scale(plot: Path | None) -> None:
             print(f"measured: {name}, {clients:,} clients", flush=True)
     console = Console()
     for name, found in costs.items():
-        console.print(_bytes_table(name, found))
-        console.print(_seconds_table(name, found))
+        console.print(_table(name, found))
     print(f"{VOTES:,} votes a client, one client in {ONE_IN} lost at submit, all totals exact")
     print(f"all clients: {EXTRAPOLATED}; server: measured over the messages of all clients")
     if plot is not None:
@@ -200,31 +199,31 @@ def _checked(session: Simulation, votes: int) -> SessionResult:
     return result
 
 
-def _bytes_table(name: str, costs: list[ClientCost]) -> Table:
-    table = Table("clients", "neighbours (threshold)", title=f"{name}: kB of a client, up / down")
-    for step in Step:
-        table.add_column(step.name.lower(), justify="right")
-    table.add_column("all steps", justify="right")
-    table.add_column("all clients, GB", justify="right")
+def _table(name: str, costs: list[ClientCost]) -> Table:
+    """Give a column to each number of clients, so that rows fit a narrow terminal."""
+    table = Table("clients", title=name)
     for cost in costs:
-        steps = [f"{cost.bytes_up[step] / 1e3:.1f} / {cost.bytes_down[step] / 1e3:.1f}" for step in Step]
-        everyone = f"{cost.clients * cost.client_bytes / 1e9:.3f}"
-        graph = f"{cost.neighbours} ({cost.threshold})"
-        table.add_row(f"{cost.clients:,}", graph, *steps, f"{cost.client_bytes / 1e3:.1f}", everyone)
-    return table
+        table.add_column(f"{cost.clients:,}", justify="right")
 
+    def add(label: str, values: Iterable[float], form: str = ".1f", *, last: bool = False) -> None:
+        table.add_row(label, *(format(value, form) for value in values), end_section=last)
 
-def _seconds_table(name: str, costs: list[ClientCost]) -> Table:
-    table = Table("clients", "real", "set-up", title=f"{name}: milliseconds of a client, and of the server a client")
+    add("real clients", (cost.real for cost in costs), "d")
+    add("neighbours", (cost.neighbours for cost in costs), "d")
+    add("recovery threshold", (cost.threshold for cost in costs), "d", last=True)
     for step in Step:
-        table.add_column(step.name.lower(), justify="right")
-    for column in ("all steps", "all clients, s", "server", "server, s"):
-        table.add_column(column, justify="right")
-    for cost in costs:
-        steps = [f"{1e3 * cost.client_seconds[step]:.2f}" for step in Step]
-        sums = (1e3 * cost.seconds, cost.clients * cost.seconds, 1e3 * cost.server_seconds / cost.clients)
-        row = (*steps, *(f"{value:.1f}" for value in sums), f"{cost.server_seconds:.1f}")
-        table.add_row(f"{cost.clients:,}", str(cost.real), f"{1e3 * cost.setup_seconds:.2f}", *row)
+        add(f"{step.name.lower()}, kB up", (cost.bytes_up[step] / 1e3 for cost in costs))
+        if step is not Step.ADVERTISE:  # which nothing from the server precedes
+            add(f"{step.name.lower()}, kB down", (cost.bytes_down[step] / 1e3 for cost in costs))
+    add("a client, kB", (cost.client_bytes / 1e3 for cost in costs), last=True)
+    add("set-up, ms", (1e3 * cost.setup_seconds for cost in costs), ".2f")
+    for step in Step:
+        add(f"{step.name.lower()}, ms", (1e3 * cost.client_seconds[step] for cost in costs), ".2f")
+    add("a client, ms", (1e3 * cost.seconds for cost in costs), ".2f")
+    add("server a client, ms", (1e3 * cost.server_seconds / cost.clients for cost in costs), ".2f", last=True)
+    add("all clients, GB", (cost.clients * cost.client_bytes / 1e9 for cost in costs), ".3f")
+    add("all clients, s", (cost.clients * cost.seconds for cost in costs))
+    add("server, s", (cost.server_seconds for cost in costs))
     return table
 
 

@@ -28,7 +28,7 @@ MEANINGS: dict[Adjacency, str] = {
 }
 
 READERS = "readers of the output; the server is trusted"
-SERVER_ALONE = "the server alone"
+SERVER_ALONE = "the server alone, if it follows the protocol"
 
 
 def server_with_colluders(colluders: int) -> str:

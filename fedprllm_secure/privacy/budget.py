@@ -181,4 +181,4 @@ def _rest_of_delta(budget: Budget, distance: float) -> float:
 
 def _renyi_limits(epsilon: float, delta: float) -> Floats:
     # renyi.epsilon, solved for the divergence.
-    return epsilon + np.log1p(-1 / ORDERS) + (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1)
+    return epsilon - np.log1p(-1 / ORDERS) + (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1)

@@ -53,8 +53,7 @@ def skellam_mu(*, l2_squared: float, variance: float) -> float:
     """
     if variance < SMALLEST_SKELLAM:
         return math.inf
-    curvature = -math.log1p(-1 / variance - variance**-3)
-    return math.sqrt(l2_squared) * _largest_step(curvature)
+    return math.sqrt(l2_squared) * _largest_step(skellam_curvature(variance))
 
 
 def discrete_gaussian_mu(*, l2_squared: float, variance: float, shares: int = 1) -> float:
@@ -69,6 +68,11 @@ def discrete_gaussian_mu(*, l2_squared: float, variance: float, shares: int = 1)
         return math.inf
     tau = convolution_divergence(variance=variance, shares=shares)
     return math.sqrt(l2_squared) * (_largest_step(1 / variance) + math.sqrt(2 * math.pi) * tau)
+
+
+def skellam_curvature(variance: float) -> float:
+    """Bound log(p(k)^2 / (p(k-1) p(k+1))) for every k, for a variance of at least 3."""
+    return -math.log1p(-1 / variance - variance**-3)
 
 
 def _largest_step(curvature: float) -> float:

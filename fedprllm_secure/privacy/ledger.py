@@ -12,7 +12,6 @@ epsilon covers. Knows no protocol; its file is :mod:`.ledger_file`'s business.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -22,13 +21,13 @@ from pathlib import Path
 from torch import Tensor
 
 from fedprllm_secure.errors import InputError
+from fedprllm_secure.privacy import refusals
 from fedprllm_secure.privacy.budget import Budget, BudgetRefused
 from fedprllm_secure.privacy.ledger_book import CHARGED, NO_BOOK, STATES, Account, Book, Charge, Spent
 from fedprllm_secure.privacy.ledger_file import PATIENCE_SECONDS, LedgerFile
 from fedprllm_secure.privacy.release import Release
 
-LONGEST_NAME = 100
-LEAST_LEFT = 1e-3  # a share below this is none, or rounding
+LONGEST_NAME = 300
 
 
 class Ledger:
@@ -90,26 +89,22 @@ class Ledger:
                 overspent this one.
         """
         if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-            raise InputError(f"data set {name[:LONGEST_NAME]!r} must have a name of 1 to {LONGEST_NAME} characters")
+            raise InputError(
+                f"data set {name[:LONGEST_NAME]!r} must have a name of 1 to {LONGEST_NAME} printable characters"
+            )
         with self.locked():
             book = self.book() if self._file.exists else NO_BOOK
             self._file.begin(NO_BOOK.to_content())
             digests = () if windows is None else tuple(sorted(self._file.window_digests(windows)))
             former = book.accounts.get(name, Account(name, _now(), None, ()))
             if digests and former.windows not in ((), digests):
-                raise _other_windows(former, digests)
+                raise InputError(refusals.other_windows(former, digests))
             if former.budget is not None and budget not in (None, former.budget) and book.spent(former).charges:
-                raise BudgetRefused(
-                    f"data set {name!r} has the budget {former.budget}, which was fixed before its first release and "
-                    f"stays: {budget} is another"
-                )
+                raise BudgetRefused(refusals.too_late(former, budget))
             account = replace(former, budget=budget or former.budget, windows=digests or former.windows)
             opened = book.with_account(account)
             if account.budget is not None and (spent := opened.spent(account)).share > 1:
-                raise BudgetRefused(
-                    f"data set {name!r}: budget {account.budget}, and earlier releases of its text took "
-                    f"{_amount(spent)}{_because(spent)}; no budget undoes a release"
-                )
+                raise BudgetRefused(refusals.overspent(account, spent))
             if opened != book:
                 self._file.write(opened.to_content())
             return account
@@ -219,54 +214,7 @@ class Ledger:
                     spent = after.spent(account)
                     if spent.share > 1:
                         added = sum(charge in charges for charge in spent.charges)
-                        raise BudgetRefused(_refusal(name, account, spent=spent, added=added))
-
-
-def _refusal(name: str, account: Account, *, spent: Spent, added: int) -> str:
-    where = f"data set {account.name!r}"
-    if name != account.name:
-        where = f"a release of data set {name!r} counts for {where} too"
-    before = spent.first(len(spent.charges) - added)
-    what = "this release" if added == 1 else f"these {added} releases"
-    return (
-        f"{where}: budget {account.budget}, spent {_amount(before)} by {len(before.charges)}; with {what} it would be "
-        f"{_amount(spent)}{_because(spent)}: refused; {_what_would_do(before, spent)}"
-    )
-
-
-def _what_would_do(before: Spent, after: Spent) -> str:
-    if after.why_infinite:
-        return f"release noisy totals about {after.budget.adjacency} instead"
-    if math.isinf(after.epsilon):
-        return "make more noise, or allow a larger delta"
-    if math.isinf(after.share):
-        return "make all releases of it with one kind of mechanism, which adds up in one way"
-    if before.left < LEAST_LEFT:
-        return "nothing is left, and nothing is refunded: use text that no release has touched"
-    # Both yardsticks go with the inverse square of the noise, nearly.
-    factor = math.sqrt((after.share - before.share) / before.left)
-    return f"about {factor:.3g} times the noise would fit, or fewer releases; nothing is refunded"
-
-
-def _amount(spent: Spent) -> str:
-    share = "" if math.isinf(spent.share) else f" ({spent.share:.1%} of it)"
-    return f"epsilon {spent.epsilon:.4g}{share}"
-
-
-def _because(spent: Spent) -> str:
-    if spent.why_infinite:
-        return f" ({spent.why_infinite})"
-    if math.isinf(spent.epsilon):
-        return " (nothing is proven of noise this small at a delta this small)"
-    return " (of kinds that no one proven rule adds up)" if math.isinf(spent.share) else ""
-
-
-def _other_windows(former: Account, digests: tuple[str, ...]) -> InputError:
-    same = len(set(former.windows) & set(digests))
-    return InputError(
-        f"data set {former.name!r} was opened with {len(former.windows)} windows, and these {len(digests)} are not the "
-        f"same ({same} are); give them another name: what two data sets share is recognised and counts for both"
-    )
+                        raise BudgetRefused(refusals.overspending(name, account, spent=spent, added=added))
 
 
 def _planned(name: str, releases: Sequence[Release]) -> list[Charge]:

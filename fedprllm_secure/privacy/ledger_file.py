@@ -137,7 +137,7 @@ class LedgerFile:
         dtype = windows.dtype
         if windows.ndim != 2 or dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
             raise ValueError(f"windows is {dtype} {tuple(windows.shape)}; it must be integers (windows, tokens)")
-        rows = windows.cpu().to(torch.int64).contiguous().numpy().astype("<i8", copy=False)
+        rows = windows.cpu().contiguous().numpy().astype("<i8", copy=False)
         key, length = self._key(), np.array([rows.shape[1]], "<i8").tobytes()
         return [_keyed(key, "window", length + row.tobytes()) for row in rows]
 

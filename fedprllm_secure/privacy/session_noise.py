@@ -31,7 +31,7 @@ from protocols.noise import NOISES
 WRAP_PROBABILITY = 1e-6
 # Of one draw from its law; those of the samplers of ``protocols.noise`` are smaller, which is checked.
 SAMPLER_DISTANCE = 2.0**-100
-MULTIPLIER_GRID = 2**20
+MULTIPLIER_GRID = 2**44
 
 
 @dataclass(frozen=True, slots=True)

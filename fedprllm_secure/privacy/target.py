@@ -58,8 +58,8 @@ class PrivacyTarget:
             raise InputError("give either epsilon, which finds the noise, or noise_multiplier, which finds epsilon")
         if self.epsilon is not None:
             check_epsilon(self.epsilon)
-        if self.noise_multiplier is not None and not 1e-3 <= self.noise_multiplier <= 1e9:
-            raise InputError(f"noise_multiplier={self.noise_multiplier} must be between 0.001 and 1e9")
+        if self.noise_multiplier is not None and not 1e-6 <= self.noise_multiplier <= 1e6:
+            raise InputError(f"noise_multiplier={self.noise_multiplier} must be between 1e-6 and 1e6")
         if self.noise == GUMBEL and self.place != "central":
             raise InputError(f"noise={GUMBEL} does not go with dp={self.place}: a trusted server chooses (dp=central)")
         if self.noise == GUMBEL and self.epsilon is None:

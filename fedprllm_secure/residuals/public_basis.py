@@ -62,11 +62,13 @@ class PublicBasis:
         weights: float64 (basis windows, rank): direction i is the sum of the windows' residuals with these weights.
         stretch: float64 (rank,), at least 1, ascending; 0 for a direction that is none.
         coordinates: of all windows, float64 (windows, rank), stretched.
+        spread: float64 (rank,), each direction's share of the squared norm of a stretched public window; sums to 1.
     """
 
     weights: Tensor = field(repr=False)
     stretch: Tensor = field(repr=False)
     coordinates: Tensor = field(repr=False)
+    spread: Tensor = field(repr=False)
 
     def shift(self, inputs: InputResiduals, rows: Rows, point: Tensor) -> Tensor:
         """Turn stretched coordinates (rank,) back into a shift of one input's log-energies, (channels,)."""
@@ -99,4 +101,5 @@ def public_basis(blocks: Callable[[], Iterator[InputEnergy]], rows: Rows, *, ran
     real = variances > SMALLEST_VARIANCE * variances[0]
     weights = torch.where(real, vectors / variances.clamp_min(1e-300).sqrt(), 0.0)
     stretch = torch.where(real, (variances[0] / variances.clamp_min(1e-300)) ** STRETCH, 0.0)
-    return PublicBasis(weights, stretch, products @ weights * stretch)
+    stretched = variances * stretch**2
+    return PublicBasis(weights, stretch, products @ weights * stretch, stretched / stretched.sum())

@@ -130,6 +130,18 @@ def test_the_samplers_distance_is_taken_from_delta() -> None:
     assert claim == pytest.approx(epsilon_of([release], 1e-5 - lost), rel=1e-6)
 
 
+def test_distances_add_up_over_releases() -> None:
+    """Three like releases lose three times as much of delta, and so do three that differ."""
+    like = [noisy(l1=100, l2_squared=100, variance=Fraction(1200), statistical_distance=2.0**-33)] * 3
+    different = [replace(release, dimension=100 + index) for index, release in enumerate(like)]
+    for releases in (like, different):
+        claim = epsilon_of(releases, 1e-5)
+        lost = sum(release.dimension for release in releases) * 2.0**-33 * (1 + math.exp(claim))
+        exact_draws = [replace(release, statistical_distance=0.0) for release in releases]
+        assert 1e-7 < lost < 1e-5
+        assert claim == pytest.approx(epsilon_of(exact_draws, 1e-5 - lost), rel=1e-7)
+
+
 def test_a_rough_sampler_cannot_claim_anything() -> None:
     """Where the distance alone uses up delta, epsilon is infinite."""
     release = noisy(l1=100, l2_squared=100, variance=Fraction(400), dimension=1000, statistical_distance=1e-8)

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import ndtri
 
 from fedprllm_secure.privacy.gaussian import gaussian_delta
-from fedprllm_secure.privacy.gaussian_bound import discrete_gaussian_mu, skellam_mu
+from fedprllm_secure.privacy.gaussian_bound import discrete_gaussian_mu, skellam_curvature, skellam_mu
 from tests.fedprllm_secure.privacy.exact_laws import (
     Floats,
     discrete_gaussian,
@@ -25,6 +25,16 @@ def largest_step(law: Floats) -> float:
     upper = law[len(law) // 2 + 1 :][::-1].cumsum()[::-1]  # P(X >= 1), P(X >= 2) ...
     quantiles = -ndtri(upper[upper > 1e-290])
     return float(max(2 * quantiles[0], np.diff(quantiles).max()))
+
+
+@pytest.mark.parametrize("variance", [3.0, 3.5, 5.0, 9.0, 30.0, 100.0])
+def test_skellam_curvature_is_below_the_bound(variance: float) -> None:
+    """The probabilities bend nowhere more than proven, and at 0 nearly as much."""
+    logs = np.log(skellam(variance, int(10 * math.sqrt(variance)) + 20))
+    curvature = 2 * logs[1:-1] - logs[:-2] - logs[2:]
+
+    assert curvature.min() > 0
+    assert curvature.max() <= skellam_curvature(variance) <= curvature.max() * (1 + 1 / variance**2)
 
 
 @pytest.mark.parametrize("variance", [3.0, 3.5, 5.0, 9.0, 30.0, 100.0, 900.0])

@@ -79,6 +79,8 @@ def test_charges_add_up_and_the_last_is_refused_before_anything_changes(
             refused()
     with pytest.raises(BudgetRefused, match=r"with these 2 releases it would be epsilon 3\.3"):
         ledger.check("a", [released()] * 2)
+    with pytest.raises(BudgetRefused, match=r"epsilon 3\.0\d+ \(100\.[1-9]% of it\): refused"):
+        ledger.check("a", [released(7)])  # a little is too much
     unchanged()
     ledger.check("a", [released(4 * 1.93)])
     unchanged()
@@ -193,7 +195,9 @@ def test_other_windows_are_new(ledger: Ledger) -> None:
 
 def test_a_name_keeps_its_windows(ledger: Ledger, unchanged: Callable[..., None]) -> None:
     """The same windows in any order open it again; others are refused, and the message says how many are the same."""
+    written = ledger.file.stat().st_mtime_ns
     assert ledger.open_account("a", WINDOWS.flip(0)).budget == BUDGET
+    assert ledger.file.stat().st_mtime_ns == written  # not even written again
     with pytest.raises(InputError, match=r"opened with 10 windows, and these 4 are not the same \(4 are\); give them"):
         ledger.open_account("a", WINDOWS[:4])
     with pytest.raises(InputError, match=r"these 12 are not the same \(10 are\)"):
@@ -328,10 +332,10 @@ def test_what_is_asked_for_must_be_there(ledger: Ledger) -> None:
         ledger.charge("a", released(), identity=b"")
 
 
-@pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "\x1b[2J"])
+@pytest.mark.parametrize("name", ["", "x" * 301, "two\nlines", "\x1b[2J"])
 def test_a_data_set_has_a_name(ledger: Ledger, name: str) -> None:
     """One that can be printed."""
-    with pytest.raises(InputError, match="must have a name of 1 to 100 characters"):
+    with pytest.raises(InputError, match="must have a name of 1 to 300 printable characters"):
         ledger.open_account(name, WINDOWS, budget=BUDGET)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import stat
@@ -51,7 +52,8 @@ def test_only_the_owner_may_read(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("which", "mode", "complaint"),
     [
-        ("ledger.json", 0o644, "ledger.json has mode 644: others may read it; chmod 600 it"),
+        ("ledger.json", 0o640, "ledger.json has mode 640: others may read it; chmod 600 it"),
+        ("ledger.json", 0o604, "ledger.json has mode 604: others may read it; chmod 600 it"),
         ("ledger.json.key", 0o640, "ledger.json.key has mode 640: others may read it; chmod 600 it"),
         ("", 0o777, "has mode 777: others may write there; chmod 700 it, or name a file in another folder"),
         ("", 0o720, "has mode 720: others may write there"),
@@ -258,6 +260,15 @@ def test_a_link_leads_to_the_one_ledger(ledger: Ledger, tmp_path: Path) -> None:
     assert link.is_symlink()
     assert len(ledger.book().charges) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"link.json", "own"}
+
+
+def test_windows_keep_their_names(ledger: Ledger) -> None:
+    """HMAC-SHA256 under the key over length and ids, 8 bytes each: what was charged once is known for good."""
+    key = beside(ledger, "key").read_bytes()
+    told = b"fedprllm/v1/window/" + b"".join(number.to_bytes(8, "little") for number in [4, *WINDOWS[2].tolist()])
+
+    assert hmac.new(key, told, "sha256").hexdigest() in ledger.account("a").windows
+    assert len(set(ledger.account("a").windows)) == len(WINDOWS)
 
 
 @pytest.mark.parametrize(

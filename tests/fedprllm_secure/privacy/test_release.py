@@ -209,8 +209,8 @@ def test_a_sum_of_shares_costs_more_than_one_draw() -> None:
 
 def test_the_distance_counts_every_draw() -> None:
     """Entries times shares, or picks."""
-    assert EXAMPLES["skellam"].distance == pytest.approx(40 * 5 * 1e-30)
-    assert EXAMPLES["gumbel-top-k"].distance == pytest.approx(12 * 1e-35)
+    assert EXAMPLES["skellam"].distance == pytest.approx(40 * 5 * 1e-30, abs=0)
+    assert EXAMPLES["gumbel-top-k"].distance == pytest.approx(12 * 1e-35, abs=0)
     assert exact().distance == 0
 
 

@@ -101,6 +101,24 @@ def test_discrete_gaussian_is_above_the_exact_divergence(shift: tuple[int, ...],
             )
 
 
+@pytest.mark.parametrize(
+    ("l1", "dimension", "least"), [(10.0, 10, 0), (100.0, 1000, 1), (1e6, 10**9, 2)], ids=["sum", "cross term", "norms"]
+)
+def test_a_sum_takes_the_least_of_three_bounds(l1: float, dimension: int, least: int) -> None:
+    """Each is the least somewhere: for few entries, for a small L1 norm, and for many entries."""
+    tau, order, ratio = renyi.convolution_divergence(variance=48.0, shares=64), 10.0, 100 / 48
+    three = [
+        order / 2 * ratio + tau * dimension,
+        order / 2 * (ratio + 2 * l1 / math.sqrt(48) * tau + tau**2 * dimension),
+        order / 2 * (math.sqrt(ratio) + math.sqrt(dimension) * tau) ** 2,
+    ]
+    found = renyi.discrete_gaussian_sum(order, l1=l1, l2_squared=100, variance=48, shares=64, dimension=dimension)
+
+    assert 0.001 < tau < 0.01
+    assert min(three) == three[least]
+    assert found == pytest.approx(three[least])
+
+
 @pytest.mark.parametrize(("each", "shares"), [(0.25, 2), (0.5, 3), (1.0, 2), (1.0, 8), (2.25, 5)])
 def test_a_sum_of_discrete_gaussians_is_within_tau(each: float, shares: int) -> None:
     """No probability of the sum differs by more than exp(tau) from that of one discrete Gaussian."""

@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {"place": "central", "adjacency": "client-replace", "delt
         ({"epsilon": 0.0}, "epsilon=0.0 must be"),
         ({"epsilon": None}, "give either epsilon, which finds the noise, or noise_multiplier"),
         ({"noise_multiplier": 1.0}, "give either epsilon"),
-        ({"epsilon": None, "noise_multiplier": 1e-4}, "noise_multiplier=0.0001 must be between 0.001 and 1e9"),
+        ({"epsilon": None, "noise_multiplier": 1e-7}, "noise_multiplier=1e-07 must be between 1e-6 and 1e6"),
         ({"epsilon": None, "noise_multiplier": float("nan")}, "noise_multiplier=nan must be between"),
         ({"noise": "gumbel", "place": "distributed"}, "noise=gumbel does not go with dp=distributed"),
         ({"noise": "gumbel", "epsilon": None, "noise_multiplier": 1.0}, "noise=gumbel takes epsilon"),
