@@ -59,9 +59,6 @@ def make_parser() -> argparse.ArgumentParser:
     budget = commands.add_parser(
         "budget",
         help="what clients' ledgers have spent, and what a plan would cost",
-        description="Show what was released of each data set and what is left, or what a plan would cost. A release is "
-        "charged before it leaves and never refunded.",
-        epilog="example: fedprllm budget --plan --epsilon 3 --delta 1e-5 --adjacency window-zero-out",
     )
     add_budget_flags(budget)
     return parser

@@ -9,6 +9,7 @@ from pathlib import Path
 from fedprllm_secure.data import Windows
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.federation import Federation
+from fedprllm_secure.payloads import Units
 from fedprllm_secure.privacy import Budget, Ledger, Release
 from fedprllm_secure.privacy.adjacency import is_window_level
 from fedprllm_secure.privacy.target import PrivacyTarget
@@ -17,6 +18,7 @@ from fedprllm_secure.sessions import Charge
 
 DEFAULT_COLLUDERS = 1  # under distributed noise: any client can subtract its own share
 FEW_DIRECTIONS = 16
+GUMBEL_DEVIATION = math.pi / math.sqrt(6)  # of a Gumbel distribution of scale 1
 FLAGS_OF_A_TARGET = ("epsilon", "delta", "noise_multiplier", "adjacency")
 
 
@@ -98,6 +100,8 @@ class Ledgers:
 
 def advice(federation: Federation) -> list[str]:
     """Say before the work what the noise will leave of what is shared."""
+    if federation.chooses:
+        return [_choice_advice(federation)]
     if not federation.noises:
         return []
     if federation.method.payload == "statistics":
@@ -116,6 +120,17 @@ def advice(federation: Federation) -> list[str]:
             "units) need far fewer, and --payload statistics releases what text adds to a public prior"
         )
     return lines
+
+
+def _choice_advice(federation: Federation) -> str:
+    """Compare the noise of a choice with the votes that it chooses by."""
+    payload = federation.payload
+    assert isinstance(payload, Units)
+    assert payload.epsilon_each is not None
+    scale = float(payload.score_range / payload.epsilon_each)
+    deviation, clients = scale * GUMBEL_DEVIATION, federation.num_clients
+    verdict = "; the choice will be close to chance" if deviation > clients else ""
+    return f"noise of standard deviation {deviation:.3g} votes on counts of at most {clients}{verdict}"
 
 
 def _residual_advice(federation: Federation) -> str:

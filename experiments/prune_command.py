@@ -28,7 +28,10 @@ from fedprllm_secure.federation import Federation
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import Baselines
+from fedprllm_secure.payloads.units import refuse_groups
+from fedprllm_secure.privacy.target import GUMBEL
 from fedprllm_secure.schedule import Propagation, Schedule
+from fedprllm_secure.smaller_model import check_smaller_model, save_smaller_model
 from fedprllm_secure.sparsity import Sparsity
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.variants import masked, scaled
@@ -60,6 +63,7 @@ CARD_FLAGS = frozenset(
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     method = _method(flags)
+    _refuse_what_does_not_go_together(flags)
     config = configuration(flags) | {"propagate": method.schedule.propagate}
     if not method.sparsity.is_pattern:
         config |= {"group": method.group, "local_group": method.local_group}
@@ -82,6 +86,8 @@ def run(flags: argparse.Namespace) -> int:
     )
     ledgers = Ledgers(flags.ledger, flags.clients) if flags.ledger else None
     model = inputs.open_model(flags)
+    if flags.save_model and flags.payload == "units":
+        check_smaller_model(model, method.sparsity)
     length = inputs.window_length(flags, model)
     notes, private_notes = inputs.shared_text(flags), list[str]()
     windows = inputs.client_windows(flags, model, length, private_notes)
@@ -175,6 +181,17 @@ def _method(flags: argparse.Namespace) -> Method:
     )
 
 
+def _refuse_what_does_not_go_together(flags: argparse.Namespace) -> None:
+    if flags.payload == "units":
+        refuse_groups({"--group": flags.group, "--local-group": flags.local_group})
+    if flags.scale and flags.payload != "votes":
+        raise InputError(f"--scale goes with --payload votes, not {flags.payload}: it needs the votes on every weight")
+    if flags.save_votes and flags.dp != "none" and flags.noise == GUMBEL:
+        raise InputError(f"--save-votes does not go with --noise {GUMBEL}, which publishes no totals")
+    if flags.payload != "statistics" and flags.clip is not None:
+        raise InputError("--clip goes with --payload statistics")
+
+
 def _baselines(flags: argparse.Namespace, model: StreamedModel, windows: Windows, notes: list[str]) -> Baselines:
     public: Tensor | None = None
     if "public" in flags.baselines or inputs.makes_prior(flags):
@@ -242,8 +259,11 @@ def _write_artifacts(
     if flags.save_votes:
         save_votes(model, work, out / "votes.safetensors", metadata=metadata)
     if flags.save_model:
-        chosen = variants[SCALED if flags.scale else FEDERATED]
-        save_model(model, chosen, out / "model", card=_model_card(flags, result))
+        card = _model_card(flags, result)
+        if flags.payload == "units":
+            save_smaller_model(model, work.prune_mask, out / "model", card=card)
+        else:
+            save_model(model, variants[SCALED if flags.scale else FEDERATED], out / "model", card=card)
     write_json(out / "result.json", result)
     (out / "error.log").unlink(missing_ok=True)
     work.clear()

@@ -16,6 +16,7 @@ from fedprllm_secure.evaluation import Variant
 from fedprllm_secure.models.checkpoint import TensorWriter, copy_edited, read_header
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.saved_folder import whole_folder
 from fedprllm_secure.variants import masked
 from fedprllm_secure.work import WorkFolder
 
@@ -95,9 +96,6 @@ def save_model(model: StreamedModel, variant: Variant, folder: Path, *, card: st
 
     The folder appears under its name when it is whole.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     placed = {matrix.tensor_name: (index, matrix) for index, matrix in all_matrices(model)}
 
     def edit(name: str, tensor: Tensor) -> Tensor:
@@ -108,17 +106,12 @@ def save_model(model: StreamedModel, variant: Variant, folder: Path, *, card: st
         changed = variant(index, matrix, weight)
         return tensor if changed is None else matrix.to_disk(changed).contiguous()
 
-    try:
+    with whole_folder(folder) as partial:
         for pattern in SIDE_FILES:
             for source in model.checkpoint.folder.glob(pattern):
                 shutil.copyfile(source, partial / source.name)
         copy_edited(model.checkpoint, partial, edit)
         (partial / "README.md").write_text(card)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
 
 
 def count_sparsity(model: StreamedModel, work: WorkFolder, *, is_voted: bool = True) -> dict[str, Any]:

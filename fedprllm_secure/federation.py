@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,11 +28,13 @@ from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
 from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties, yardstick_windows
-from fedprllm_secure.payloads import Decision, PartyView, Payload, Statistics
+from fedprllm_secure.payloads import Decision, PartyView, Payload, Statistics, Units
 from fedprllm_secure.privacy.adjacency import Adjacency, is_window_level
+from fedprllm_secure.privacy.noisy_choice import plan_choices
 from fedprllm_secure.privacy.release import Release, Sensitivity
-from fedprllm_secure.privacy.sensitivity import clipped_sensitivity
+from fedprllm_secure.privacy.sensitivity import clipped_sensitivity, score_range
 from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
+from fedprllm_secure.privacy.target import GUMBEL
 from fedprllm_secure.propagation import Clock, Propagation
 from fedprllm_secure.pruners import Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
@@ -118,8 +120,11 @@ class Federation:
         self.num_clients = windows.num_clients
         self._dropouts, self._progress = dropouts, progress
         protocol = PROTOCOLS[method.protocol]
-        payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients))
-        self.payload = payload.centred() if method.privacy is not None and not method.is_surveyed else payload
+        self.payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients)).in_model(model)
+        if method.privacy is not None and not method.is_surveyed and not self.chooses:
+            self.payload = self.payload.centred()
+        if self.chooses:
+            self.payload = self._choosing()
         clients = Clients(self.num_clients)
         self._manifest = Manifest(model, method, clients.roster, window_length=windows.length)
         self.sessions = Sessions(
@@ -259,7 +264,9 @@ class Federation:
                 seconds=dict(clock.seconds),
                 cost_by_step=cost_by_step(result),
             )
-            totals = {name: torch.from_numpy(total) for name, total in result.totals.items()}
+            # A noisy choice is all that is released then; its totals stay in memory and go.
+            released = {} if self.chooses else result.totals
+            totals = {name: torch.from_numpy(total) for name, total in released.items()}
             self.work.save_states(index + 1, self.propagation.states)
             self.work.save_block(index, record, totals, masks)
             self.work.drop_states(index)
@@ -381,6 +388,26 @@ class Federation:
         bound = grid_bound(rank)
         return clipped_sensitivity(l2_bound_squared=bound**2, dimension=rank, adjacency=adjacency), rank
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a trusted server releases a noisy choice, and no totals."""
+        return self.method.privacy is not None and self.method.privacy.noise == GUMBEL
+
+    def _choosing(self) -> Payload:
+        """Size the noisy choices of all blocks."""
+        target = self.method.privacy
+        assert target is not None
+        if not isinstance(self.payload, Units):
+            raise InputError(f"noise={GUMBEL} goes with payload=units alone: it chooses among few things")
+        views = [PartyView(prunable_matrices(self.model, i), without_weights) for i in range(self.model.num_blocks)]
+        by_block = [self.payload.choices(view) for view in views]
+        planned = iter(
+            plan_choices(target, [each for block in by_block for each in block], num_clients=self.num_clients)
+        )
+        self._choices = [tuple(next(planned) for _ in block) for block in by_block]
+        first = next(release for block in self._choices for release in block)
+        return replace(self.payload, epsilon_each=first.epsilon_each, score_range=score_range(target.adjacency))
+
     @cached_property
     def noises(self) -> list[SessionNoise]:
         """The noise of each session, in order; none without a target of differential privacy.
@@ -389,7 +416,7 @@ class Federation:
             InputError: the target cannot be met, or has no meaning for the payload.
         """
         target = self.method.privacy
-        if target is None:
+        if target is None or self.chooses:
             return []
         if self.method.is_surveyed:
             return self._plan([self._residual_sensitivity(target.adjacency)])
@@ -415,14 +442,15 @@ class Federation:
         """What the run lets out, in order: of the noisy totals, or exact ones."""
         if self.noises:
             return [noise.release for noise in self.noises]
-        return [self._contents(index).release for index in range(self.model.num_blocks)]
+        return [release for index in range(self.model.num_blocks) for release in self._contents(index).releases]
 
     def _contents(self, index: int) -> Contents:
         return self._contents_of(index, self.payload, PartyView(prunable_matrices(self.model, index), without_weights))
 
     def _contents_of(self, index: int, payload: Payload, view: PartyView) -> Contents:
         noise = self.noises[index] if self.noises else None
-        return Contents(index, payload.specs(view), payload.public(), noise)
+        choices = self._choices[index] if self.chooses else ()
+        return Contents(index, payload.specs(view), payload.public(), noise, choices)
 
 
 def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:

@@ -43,12 +43,14 @@ class Contents:
         specs: its vectors, without noise.
         public: what parties must agree on beside the run's settings.
         noise: what is added to the totals, if anything.
+        choices: what a trusted server releases of the totals, where it does not release the totals themselves.
     """
 
     place: int
     specs: tuple[VectorSpec, ...]
     public: Mapping[str, Any] = field(default_factory=dict)
     noise: SessionNoise | None = None
+    choices: tuple[Release, ...] = ()
 
     @property
     def noisy_specs(self) -> tuple[VectorSpec, ...]:
@@ -56,12 +58,14 @@ class Contents:
         return self.specs if self.noise is None else self.noise.specs(self.specs)
 
     @property
-    def release(self) -> Release:
+    def releases(self) -> tuple[Release, ...]:
         """What clients let out by taking part."""
+        if self.choices:
+            return self.choices
         if self.noise is not None:
-            return self.noise.release
+            return (self.noise.release,)
         dimension = sum(spec.length for spec in self.specs)
-        return Release(mechanism="exact", adjacency="client-zero-out", adversary=READERS, dimension=dimension)
+        return (Release(mechanism="exact", adjacency="client-zero-out", adversary=READERS, dimension=dimension),)
 
 
 # Charges a release to a client's ledger before its message leaves: (client, release, identity of the message).
@@ -194,7 +198,8 @@ class OpenSession:
         """
         plan = self._simulation.plan
         if self._charge is not None:
-            self._charge(client, self._contents.release, plan.digest)
+            for number, release in enumerate(self._contents.releases):
+                self._charge(client, release, plan.digest + bytes([number]))
         if self._contents.noise is not None:
             vectors = self._contents.noise.with_share(vectors)
         ready: dict[str, Integers | PackedVector] = {}

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.payloads.party_view import Decision, PartyView
 from fedprllm_secure.payloads.statistics import Statistics
+from fedprllm_secure.payloads.units import Units
 from fedprllm_secure.payloads.votes import Votes
 from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.privacy.release import Sensitivity
@@ -23,7 +25,7 @@ from protocols import VectorSpec
 if TYPE_CHECKING:
     from fedprllm_secure.method import Method
 
-__all__ = ["PAYLOADS", "Decision", "PartyView", "Payload", "PayloadOf", "Statistics", "Votes"]
+__all__ = ["PAYLOADS", "Decision", "PartyView", "Payload", "PayloadOf", "Statistics", "Units", "Votes"]
 
 
 class Payload(Protocol):
@@ -32,6 +34,14 @@ class Payload(Protocol):
     @property
     def submits_decision(self) -> bool:
         """Whether a client submits what it would remove, so that it has to decide that first."""
+        ...
+
+    def in_model(self, model: StreamedModel) -> Payload:
+        """Give the payload for the blocks of a model.
+
+        Raises:
+            InputError: its architecture does not have what this payload shares.
+        """
         ...
 
     def prepared(self, public: PartyView | None, *, share: float) -> Payload:
@@ -94,4 +104,4 @@ class PayloadOf(Protocol):
         ...
 
 
-PAYLOADS: Mapping[str, PayloadOf] = {"votes": Votes, "statistics": Statistics}
+PAYLOADS: Mapping[str, PayloadOf] = {"votes": Votes, "statistics": Statistics, "units": Units}

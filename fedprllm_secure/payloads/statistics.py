@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.matrices import PrunableMatrix
+from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.payloads.party_view import Decision, PartyView
 from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.privacy.release import Sensitivity
@@ -70,6 +71,10 @@ class Statistics:
             local_group=method.local_group,
             bound=bound,
         )
+
+    def in_model(self, model: StreamedModel) -> Statistics:
+        """Give itself: any model will do."""
+        return self
 
     def prepared(self, public: PartyView | None, *, share: float) -> Statistics:
         """Set what an entry stands for, from what public windows send into the block."""

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.payloads.party_view import Decision, PartyView
 from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.privacy.release import Sensitivity
@@ -63,6 +64,10 @@ class Votes:
             ties=method.ties,
             seed=method.seed,
         )
+
+    def in_model(self, model: StreamedModel) -> Votes:
+        """Give itself: any model will do."""
+        return self
 
     def prepared(self, public: PartyView | None, *, share: float) -> Votes:
         """Give itself: votes need nothing of a public party."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedprllm_secure.privacy import MECHANISMS, READERS, Release, Sensitivity, renyi
+from fedprllm_secure.privacy import MECHANISMS, READERS, SERVER_ALONE, Release, Sensitivity, renyi
 from fedprllm_secure.privacy.gaussian_bound import discrete_gaussian_mu, skellam_mu
 from tests.fedprllm_secure.privacy.releases import chosen, exact, noisy
 
@@ -45,7 +45,7 @@ def test_a_record_is_plain() -> None:
     assert EXAMPLES["skellam"].to_record() == {
         "mechanism": "skellam",
         "adjacency": "client-zero-out",
-        "adversary": "the server alone",
+        "adversary": SERVER_ALONE,
         "dimension": 40,
         "sensitivity": {"l1": 30, "l2_squared": 100},
         "variance": "7/3",
@@ -161,8 +161,8 @@ def test_choices_are_made_where_the_totals_are_known() -> None:
     assert chosen(picks=2000, epsilon_each=Fraction(1)).adversary == READERS
     with pytest.raises(ValueError, match=r"picks=2001 must be at most dimension=2000"):
         chosen(picks=2001, epsilon_each=Fraction(1))
-    with pytest.raises(ValueError, match=r"adversary=the server alone must be 'readers of the output"):
-        chosen(picks=1, epsilon_each=Fraction(1), adversary="the server alone")
+    with pytest.raises(ValueError, match=rf"adversary={SERVER_ALONE} must be 'readers of the output"):
+        chosen(picks=1, epsilon_each=Fraction(1), adversary=SERVER_ALONE)
     with pytest.raises(ValueError, match=r"and shares 1"):
         chosen(picks=1, epsilon_each=Fraction(1), shares=2)
 

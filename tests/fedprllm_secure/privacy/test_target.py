@@ -43,7 +43,7 @@ def test_the_adversary_follows_from_who_adds_noise_and_the_protocol() -> None:
     assert central.adversary("plain", assumed_colluders=0) == "readers of the output; the server is trusted"
     assert shared.adversary("additive", assumed_colluders=2) == "server with 2 colluding clients"
     assert shared.adversary("bfv", assumed_colluders=2) == shared.adversary("ckks", assumed_colluders=2)
-    assert shared.adversary("bfv", assumed_colluders=2) == "the server alone"
+    assert shared.adversary("bfv", assumed_colluders=2) == "the server alone, if it follows the protocol"
     with pytest.raises(InputError, match="dp=distributed does not go with protocol=plain"):
         shared.adversary("plain", assumed_colluders=1)
 
