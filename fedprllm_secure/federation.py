@@ -39,7 +39,7 @@ from fedprllm_secure.propagation import Clock, Propagation
 from fedprllm_secure.pruners import Pruned
 from fedprllm_secure.pruners.magnitude import magnitude
 from fedprllm_secure.residuals.clipping import grid_bound
-from fedprllm_secure.residuals.public_basis import Rows
+from fedprllm_secure.residuals.public_basis import Rows, public_basis
 from fedprllm_secure.residuals.synthetic_windows import synthetic_windows
 from fedprllm_secure.sessions import Charge, Clients, Contents, Dropouts, OpenSession, Sessions, cost_by_step
 from fedprllm_secure.survey_state import SurveyState
@@ -343,13 +343,16 @@ class Federation:
         assert isinstance(self.payload, Statistics)
         if self.method.privacy is None:
             return ExactEnergies(self.model, self.parties, state, self.payload)
+        rows, noise = self.public_rows(), self.noises[0]
         return NoisyResiduals(
             self.model,
             self.parties,
             state,
             self.payload,
-            rows=self._rows(),
-            noise=self.noises[0],
+            basis=public_basis(state.blocks, rows, rank=noise.release.dimension),
+            rows=rows,
+            noise=noise,
+            num_clients=self.num_clients,
             by_window=is_window_level(self.method.privacy.adjacency),
             clip=self.method.clip,
         )
@@ -370,7 +373,7 @@ class Federation:
             )
         return synthetic_windows(public, vocabulary_size=self.model.vocabulary_size, count=len(public))
 
-    def _rows(self) -> Rows:
+    def public_rows(self) -> Rows:
         """Say which windows are whose: a quarter of the public ones is held out to set the clip."""
         assert self.parties.public is not None
         public, synthetic = self.parties.streams[self.parties.public : self.parties.public + 2]
@@ -382,9 +385,10 @@ class Federation:
             synthetic=slice(synthetic.start, synthetic.stop),
         )
 
-    def _residual_sensitivity(self, adjacency: Adjacency) -> tuple[Sensitivity, int]:
-        rows = self._rows().basis
-        rank = min(self.method.rank, rows.stop - rows.start)
+    def residual_sensitivity(self, adjacency: Adjacency, most: int) -> tuple[Sensitivity, int]:
+        """Say how far one participant moves the sum of clipped residuals, and in how many directions (at most)."""
+        rows = self.public_rows().basis
+        rank = min(most, rows.stop - rows.start)
         bound = grid_bound(rank)
         return clipped_sensitivity(l2_bound_squared=bound**2, dimension=rank, adjacency=adjacency), rank
 
@@ -419,7 +423,7 @@ class Federation:
         if target is None or self.chooses:
             return []
         if self.method.is_surveyed:
-            return self._plan([self._residual_sensitivity(target.adjacency)])
+            return self._plan([self.residual_sensitivity(target.adjacency, self.method.rank)])
         exact = []
         for index in range(self.model.num_blocks):
             view = PartyView(prunable_matrices(self.model, index), without_weights)

@@ -37,7 +37,7 @@ class Survey:
     def run(self) -> None:
         """Do what is not done yet."""
         if self._state.surveyed_blocks() < self._model.num_blocks:
-            self._survey()
+            self.survey()
         surveyed = self._federation.surveyed(self._state)
         if not self._state.has_totals:
             self._sum(surveyed)
@@ -50,7 +50,8 @@ class Survey:
             release_freed_memory(self._model.block_bytes(index))
             self._progress("prune", index + 1, last)
 
-    def _survey(self) -> None:
+    def survey(self) -> SurveyState:
+        """Pass all windows through the model once; returns where their statistics are."""
         first, last = self._state.surveyed_blocks(), self._model.num_blocks
         self._progress("survey", first, last)
         self._federation.embed(first)
@@ -67,6 +68,7 @@ class Survey:
             self._work.drop_states(index)
             release_freed_memory(self._model.block_bytes(index))
             self._progress("survey", index + 1, last)
+        return self._state
 
     def _sum(self, surveyed: Surveyed) -> None:
         """Run the one session and store its totals."""

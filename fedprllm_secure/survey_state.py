@@ -7,7 +7,7 @@ its name; the session is over when its totals have theirs, and is never run agai
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class SurveyState:
             kind, _, source = name.partition("/")
             (sums.energies if kind == "energy" else sums.tokens)[source] = tensor
         return sums
+
+    def blocks(self) -> Iterator[InputEnergy]:
+        """Read every surveyed block's statistics in order, one at a time."""
+        return (self.block(index) for index in range(self.surveyed_blocks()))
 
     def seconds(self, index: int) -> dict[str, float]:
         """Read what a block's statistics took, by phase."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from fedprllm_secure.payloads import PartyView, Statistics
 from fedprllm_secure.privacy.session_noise import SessionNoise
 from fedprllm_secure.residuals.clipping import grid_bound, public_clip, to_grid
 from fedprllm_secure.residuals.log_energies import residuals
-from fedprllm_secure.residuals.public_basis import PublicBasis, Rows, public_basis
+from fedprllm_secure.residuals.public_basis import PublicBasis, Rows
 from fedprllm_secure.residuals.shrinkage import shrunk
 from fedprllm_secure.sessions import Contents
 from fedprllm_secure.survey_state import SurveyState
@@ -110,39 +110,48 @@ class NoisyResiduals:
         state: SurveyState,
         payload: Statistics,
         *,
+        basis: PublicBasis,
         rows: Rows,
         noise: SessionNoise,
+        num_clients: int,
         by_window: bool,
         clip: float | None,
     ) -> None:
-        """Make prior, basis and clip from public text.
+        """Fit basis and clip to the noise, from public text and public counts alone.
 
         Args:
             model: the public model.
             parties: whose windows were surveyed.
             state: the finished survey.
             payload: how the server prunes.
+            basis: of public windows, with as many directions as the noise has dimensions.
             rows: which of the windows are public.
             noise: what is added; its dimension is the rank.
+            num_clients: how many clients contribute if nobody leaves.
             by_window: whether a window's contribution is clipped, or the mean of a client's.
             clip: the clip, in stretched coordinates; what held-out public windows say if None.
         """
         self._model, self._parties, self._state, self._payload = model, parties, state, payload
         self._rows, self._noise, self._by_window = rows, noise, by_window
         self._per_client = parties.streams[0].stop - parties.streams[0].start
-        self._basis: PublicBasis = public_basis(self._blocks, rows, rank=noise.release.dimension)
+        self.bound = grid_bound(noise.release.dimension)
+        contributions = num_clients * (self._per_client if by_window else 1)
+        noise_ratio = float(noise.full) ** 0.5 / self.bound / contributions
+        self._basis = basis.truncated(basis.worth_sharing(noise_ratio))
         held_out = self._basis.coordinates[rows.held_out]
         self.clip = clip or public_clip(held_out, group=1 if by_window else self._per_client)
-        self.bound = grid_bound(noise.release.dimension)
-
-    def _blocks(self) -> Iterator[InputEnergy]:
-        return (self._state.block(index) for index in range(self._model.num_blocks))
 
     def contents(self) -> Contents:
         """One vector, as long as the basis has directions."""
         contributions = self._per_client if self._by_window else 1
         spec = VectorSpec(RESIDUALS, self._noise.release.dimension, contributions * self.bound, signed=True)
-        public = {"clip": self.clip.hex(), "grid_bound": self.bound, "by_window": self._by_window}
+        directions = int((self._basis.stretch > 0).sum())
+        public = {
+            "clip": self.clip.hex(),
+            "grid_bound": self.bound,
+            "by_window": self._by_window,
+            "directions": directions,
+        }
         return Contents(0, (spec,), public, self._noise)
 
     def vectors(self, client: int) -> Mapping[str, Tensor]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments.bench.calibration import bench_calibration
 from experiments.bench.memory import bench_memory
 from experiments.bench.order import bench_order
+from experiments.bench.privacy import bench_privacy
 from experiments.bench.protocols import bench_protocols
 from experiments.bench.scale import bench_scale
 
@@ -37,6 +38,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "calibration": Benchmark(bench_calibration),
     "memory": Benchmark(bench_memory),
     "order": Benchmark(bench_order),
+    "privacy": Benchmark(
+        bench_privacy,
+        {
+            "private": "clients' text, .txt (default: the demo's own, which resembles the public text)",
+            "evaluation": "held-out text of the same kind, .txt (with --private)",
+            "table": "write every figure here too, .jsonl",
+        },
+    ),
     "protocols": Benchmark(bench_protocols),
     "scale": Benchmark(bench_scale, {"plot": "write the figure here too, .svg or .png (needs matplotlib)"}),
 }

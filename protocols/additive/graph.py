@@ -17,6 +17,7 @@ never comes is one that dropped out.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -27,6 +28,7 @@ from protocols.session import SessionPlan
 LABEL = b"fedprllm/v1/graph"
 WORD_BYTES = 8
 _STREAM_BYTES = 2**12
+_WORDS = struct.Struct(f"<{_STREAM_BYTES // WORD_BYTES}Q")
 
 
 class Graph:
@@ -75,11 +77,12 @@ def _drawn(digest: bytes, num_clients: int) -> tuple[tuple[int, ...], tuple[int,
 def _words(key: bytes) -> Iterator[int]:
     stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
     while True:
-        block = stream.update(bytes(_STREAM_BYTES))
-        for start in range(0, _STREAM_BYTES, WORD_BYTES):
-            yield int.from_bytes(block[start : start + WORD_BYTES], "little")
+        yield from _WORDS.unpack(stream.update(bytes(_STREAM_BYTES)))
 
 
 def _below(choices: int, words: Iterator[int]) -> int:
     limit = 2**64 - 2**64 % choices
-    return next(word for word in words if word < limit) % choices
+    word = next(words)
+    while word >= limit:
+        word = next(words)
+    return word % choices

@@ -189,6 +189,25 @@ def test_the_clip_is_the_median_of_held_out_text() -> None:
         public_clip(torch.zeros(3, 2, dtype=torch.float64), group=1)
 
 
+@pytest.mark.parametrize("noise_ratio", [0.0, 0.01, 0.1, 0.5, 3.0])
+def test_directions_are_shared_as_far_as_they_are_worth_it(noise_ratio: float) -> None:
+    """Those with which a linear estimate keeps most of public variance, by trying all; fewer under more noise."""
+    basis = public_basis(lambda: iter(survey()), ROWS, rank=20)
+    variances = basis.variances.numpy()[:16]
+
+    def kept(count: int) -> float:
+        parts = np.sqrt(variances[:count]) / np.sqrt(variances[:count]).sum()
+        return float((variances[:count] * parts / (parts + noise_ratio**2)).sum())
+
+    chosen = basis.worth_sharing(noise_ratio)
+    assert kept(chosen) == pytest.approx(max(map(kept, range(1, 17))))
+    assert chosen <= basis.worth_sharing(noise_ratio / 2)
+    cut = basis.truncated(chosen)
+    assert not cut.coordinates[:, chosen:].any()
+    assert torch.equal(cut.coordinates[:, :chosen], basis.coordinates[:, :chosen])
+    assert float(cut.spread.sum()) == pytest.approx(1)
+
+
 def test_synthetic_windows_are_public_and_always_the_same() -> None:
     """From public windows alone; half are drawn, half keep about half of a public window's tokens in place."""
     public = torch.randint(0, 50, (20, 64), generator=torch.Generator().manual_seed(1))

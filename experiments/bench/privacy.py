@@ -1,0 +1,353 @@
+"""What differential privacy leaves: perplexity, layers' output error and masks at epsilon 1, 3 and 8, several draws.
+
+Demo model, 2 windows of 256 tokens a client, dense propagation, central noise of the shipped samplers at delta 1e-5;
+prior, basis and clip from the demo's public text. For every draw of clients the federated result is set against
+central without noise and public-only. A share kept is (public-only - private) / (public-only - central), of means over
+draws; its interval is a paired bootstrap over draws of clients, releases going with their draw.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from experiments import inputs
+from experiments.bench.output_error import OutputError
+from fedprllm_secure import Baselines, Federation, Method, Partition, Schedule, Sparsity, StreamedModel, WorkFolder
+from fedprllm_secure.calibration import InputEnergy
+from fedprllm_secure.data import Windows, cut_evaluation, cut_windows, read_documents, split_documents
+from fedprllm_secure.editing import EditableBlock
+from fedprllm_secure.errors import InputError
+from fedprllm_secure.evaluation import perplexities
+from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
+from fedprllm_secure.payloads import PartyView, Statistics, Votes
+from fedprllm_secure.privacy import Sensitivity, epsilon_of
+from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
+from fedprllm_secure.privacy.target import PrivacyTarget
+from fedprllm_secure.residuals.public_basis import PublicBasis, public_basis
+from fedprllm_secure.survey import Survey
+from fedprllm_secure.survey_state import SurveyState
+from fedprllm_secure.surveyed import RESIDUALS, NoisyResiduals
+from fedprllm_secure.thresholds import Thresholds
+from fedprllm_secure.variants import masked
+
+DRAWS, CLIENTS, PER_CLIENT, LENGTH = 5, (8, 64), 2, 256
+EVALUATION_WINDOWS = 64
+EPSILONS, DELTA = (1.0, 3.0, 8.0), 1e-5
+SPARSITIES = ("0.5", "0.7")
+RANKS = (32, 1000)
+RELEASES = {("0.7", 64, 1000, "window-zero-out"): 20}  # the headline; other cells take fewer
+FEWER_RELEASES, VOTE_RELEASES = 3, 1
+BOOTSTRAPS = 10_000
+Masks = dict[str, Tensor]
+
+
+def _looked_up(masks: Masks, _index: int, matrix: PrunableMatrix) -> Tensor:
+    return masks[matrix.name]
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured of one mask.
+
+    Attributes:
+        cell: how the mask came about.
+        draw: which clients.
+        output_error: relative output error of the layers, their mean.
+        agreement: share of weights on which it agrees with central.
+        perplexity: on the evaluation windows; None until measured.
+    """
+
+    cell: tuple[str, ...]
+    draw: int
+    output_error: float
+    agreement: float
+    perplexity: float | None = None
+
+
+@dataclass(slots=True)
+class Study:
+    """The survey of all draws and what was measured so far."""
+
+    federation: Federation
+    state: SurveyState
+    evaluation: Tensor
+    error: OutputError
+    figures: list[Figures] = field(default_factory=list)
+    waiting: list[tuple[Figures, Masks]] = field(default_factory=list)
+    bases: dict[int, PublicBasis] = field(default_factory=dict)
+
+    def add(
+        self, cell: tuple[str, ...], draw: int, masks: Masks, central: Masks, *, with_perplexity: bool = True
+    ) -> None:
+        """Measure a mask; perplexities wait until several can be taken in one pass."""
+        same = sum(int((masks[name] == mask).sum()) for name, mask in central.items())
+        agreement = same / sum(mask.numel() for mask in central.values())
+        figures = Figures(cell, draw, self.error(masks), agreement)
+        self.figures.append(figures)
+        if with_perplexity:
+            self.waiting.append((figures, masks))
+        if len(self.waiting) >= 16:
+            self.flush()
+
+    def flush(self) -> None:
+        """Measure the perplexities that wait."""
+        variants = {str(number): masked(partial(_looked_up, masks)) for number, (_, masks) in enumerate(self.waiting)}
+        if variants:
+            found = perplexities(self.federation.model, self.evaluation, variants, batch_windows=8)
+            for number, (figures, _) in enumerate(self.waiting):
+                figures.perplexity = found[str(number)].value
+        self.waiting.clear()
+
+
+def bench_privacy(private: Path | None, evaluation: Path | None, table: Path | None) -> None:
+    """Run every cell and print the tables."""
+    if (private is None) != (evaluation is None):
+        raise InputError("--private and --evaluation go together: text of one kind, and held-out text of that kind")
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        study = _survey(Path(folder), private, evaluation)
+        for sparsity in SPARSITIES:
+            for clients in CLIENTS:
+                for draw in track(range(DRAWS), f"sparsity {sparsity}, {clients} clients: draws"):
+                    _measure(study, sparsity, clients, draw)
+        study.flush()
+    _print(study.figures)
+    print(_under_replace(study.federation))
+    if table is not None:
+        rows = [
+            json.dumps({"cell": list(f.cell), **{n: getattr(f, n) for n in f.__slots__[1:]}}) for f in study.figures
+        ]
+        table.write_text("\n".join(rows) + "\n")
+
+
+def _survey(folder: Path, private: Path | None, evaluation: Path | None) -> Study:
+    flags = Namespace(
+        model="demo", model_sha256=None, dtype="auto", device="auto", public_data="demo", public_windows=None,
+        data="demo", payload="statistics", dp="central", eval_data=None, eval_windows=EVALUATION_WINDOWS,
+        partition="iid", seed=0, text_field=None, client_field=None, label_field=None,
+        clients=DRAWS * max(CLIENTS), windows_per_client=PER_CLIENT,
+    )  # fmt: skip
+    model = inputs.open_model(flags)
+    if private is None or evaluation is None:
+        windows = inputs.client_windows(flags, model, LENGTH, [])
+        cut = inputs.evaluation_windows(flags, model, LENGTH)
+        assert cut is not None  # the demo has evaluation text
+        ids = cut[0]
+    else:
+        windows, ids = _cut(model, private, evaluation)
+    public = inputs.public_windows(flags, model, LENGTH, 0)
+    method = Method(
+        sparsity=Sparsity.parse("0.5"),
+        schedule=Schedule("one-shot", "dense"),
+        payload="statistics",
+        privacy=PrivacyTarget(place="central", adjacency="window-zero-out", delta=DELTA, epsilon=1.0),
+        rank=max(RANKS),
+    )
+    federation = Federation(model, windows, method, WorkFolder(folder / "work"), baselines=Baselines(public=public))
+    with federation.work.locked():
+        state = Survey(federation, progress=lambda *_: None).survey()
+    return Study(federation, state, ids, OutputError(model, ids))
+
+
+def _cut(model: StreamedModel, private: Path, evaluation: Path) -> tuple[Windows, Tensor]:
+    tokenizer = inputs.open_tokenizer(model)
+    count = DRAWS * max(CLIENTS)
+    documents = read_documents(str(private), split="train")
+    parts = split_documents(documents, Partition.parse("iid"), num_clients=count, seed=0)
+    size = model.vocabulary_size
+    windows = cut_windows(parts, tokenizer, length=LENGTH, per_client=PER_CLIENT, vocabulary_size=size)
+    held_out = read_documents(str(evaluation), split="test")
+    ids = cut_evaluation(held_out, tokenizer, length=LENGTH, limit=EVALUATION_WINDOWS, vocabulary_size=size)
+    return windows, ids
+
+
+def _measure(study: Study, sparsity: str, clients: int, draw: int) -> None:
+    """Measure one draw: the references, votes and statistics under every noise."""
+    federation, chosen = study.federation, range(draw * max(CLIENTS), draw * max(CLIENTS) + clients)
+    statistics = Statistics(sparsity=Sparsity.parse(sparsity))
+    rows = slice(chosen.start * PER_CLIENT, chosen.stop * PER_CLIENT)
+    public = federation.parties.streams[federation.parties.public or 0]
+    here = (sparsity, str(clients))
+    central = _by_energies(study, statistics, rows)
+    study.add((*here, "central"), draw, central, central)
+    study.add((*here, "public-only"), draw, _by_energies(study, statistics, slice(public.start, public.stop)), central)
+    _measure_votes(study, Sparsity.parse(sparsity), chosen, here, draw, central)
+    for rank in RANKS:
+        for adjacency in ("window-zero-out", "client-zero-out"):
+            for epsilon in EPSILONS:
+                noise = _planned(adjacency, epsilon, clients, federation, rank)
+                noisy = _residuals(study, statistics, rank, adjacency, noise, clients)
+                exact = sum(noisy.vectors(client)[RESIDUALS] for client in chosen)
+                assert isinstance(exact, Tensor)
+                for _ in range(RELEASES.get((sparsity, clients, rank, adjacency), FEWER_RELEASES)):
+                    totals = noise.released({RESIDUALS: exact.numpy()})
+                    masks: Masks = {}
+                    for _index, view, sums in _views(study):
+                        masks |= noisy.choose(view, sums, totals, survivors=clients)
+                    name = f"statistics, rank {rank}, {adjacency}, epsilon {epsilon:g}"
+                    # Rank 32 and clients are told apart well enough by the output error alone.
+                    full = rank == max(RANKS) and (adjacency == "window-zero-out" or clients == max(CLIENTS))
+                    study.add((*here, name), draw, masks, central, with_perplexity=full)
+
+
+def _measure_votes(
+    study: Study, sparsity: Sparsity, chosen: range, here: tuple[str, str], draw: int, central: Masks
+) -> None:
+    votes = Votes(sparsity=sparsity, group="layer")
+    centred = votes.centred()
+    exact_totals: dict[str, Tensor] = {}
+    sensitivities = []
+    for _index, view, sums in _views(study):
+        sensitivities.append((centred.sensitivity(view, "client-zero-out"), sum(m.numel for m in view.matrices)))
+        for client in chosen:
+            energies = study.federation.parties.energies(sums, client)
+            own = PartyView(view.matrices, view.stored, sums.sources, energies)
+            decision = votes.decide(own)
+            for name, values in decision.votes.items():
+                exact_totals[name] = values.to(torch.int32) + exact_totals.get(name, 0)
+    low, step = centred.centre
+    totals = {name: (step * total - len(chosen) * low).numpy() for name, total in exact_totals.items()}
+    masks: Masks = {}
+    for _index, view, _sums in _views(study):
+        masks |= votes.choose(
+            view, {name: total.numpy() for name, total in exact_totals.items()}, survivors=len(chosen)
+        )
+    study.add((*here, "votes, exact"), draw, masks, central)
+    for epsilon in EPSILONS:
+        target = PrivacyTarget(place="central", adjacency="client-zero-out", delta=DELTA, epsilon=epsilon)
+        thresholds = Thresholds(minimum_survivors=len(chosen))
+        noises = plan_noise(target, sensitivities, protocol="plain", thresholds=thresholds, num_clients=len(chosen))
+        for _ in range(VOTE_RELEASES):
+            masks = {}
+            for (_index, view, _sums), noise in zip(_views(study), noises, strict=True):
+                noisy = noise.released({matrix.name: totals[matrix.name] for matrix in view.matrices})
+                masks |= centred.choose(view, noisy, survivors=len(chosen))
+            study.add((*here, f"votes, client-zero-out, epsilon {epsilon:g}"), draw, masks, central)
+
+
+def _views(study: Study) -> Iterator[tuple[int, PartyView, InputEnergy]]:
+    """Give every block: its number, the server's view, and the statistics of all windows."""
+    model = study.federation.model
+    for index in range(model.num_blocks):
+        with model.block(index) as module:
+            matrices = prunable_matrices(model, index)
+            sums = study.state.block(index)
+            yield index, PartyView(matrices, EditableBlock(module, matrices).weight, sums.sources), sums
+
+
+def _by_energies(study: Study, statistics: Statistics, rows: slice) -> Masks:
+    masks: Masks = {}
+    for _index, view, sums in _views(study):
+        masks |= statistics.prune(PartyView(view.matrices, view.stored, sums.sources, sums.of(rows)))
+    return masks
+
+
+def _residuals(
+    study: Study, statistics: Statistics, rank: int, adjacency: str, noise: SessionNoise, clients: int
+) -> NoisyResiduals:
+    """Fit basis and clip to the noise; the basis itself is made once for each rank."""
+    federation = study.federation
+    rows = federation.public_rows()
+    if rank not in study.bases:
+        study.bases[rank] = public_basis(study.state.blocks, rows, rank=rank)
+    return NoisyResiduals(
+        federation.model,
+        federation.parties,
+        study.state,
+        statistics,
+        basis=study.bases[rank],
+        rows=rows,
+        noise=noise,
+        num_clients=clients,
+        by_window=adjacency.startswith("window"),
+        clip=None,
+    )
+
+
+def _planned(adjacency: str, epsilon: float, clients: int, federation: Federation, rank: int) -> SessionNoise:
+    target = PrivacyTarget(place="central", adjacency=adjacency, delta=DELTA, epsilon=epsilon)  # type: ignore[arg-type]
+    exact = [federation.residual_sensitivity(target.adjacency, rank)]
+    thresholds = Thresholds(minimum_survivors=clients)
+    return plan_noise(target, exact, protocol="plain", thresholds=thresholds, num_clients=clients)[0]
+
+
+def _under_replace(federation: Federation) -> str:
+    """Say what the noise of zero-out releases is worth where a contribution is replaced instead."""
+    found = []
+    for epsilon in EPSILONS:
+        release = _planned("window-zero-out", epsilon, max(CLIENTS), federation, max(RANKS)).release
+        assert release.sensitivity is not None  # a release of noise
+        twice = Sensitivity(2 * release.sensitivity.l1, 4 * release.sensitivity.l2_squared)
+        found.append(epsilon_of([replace(release, sensitivity=twice, adjacency="window-replace")], DELTA))
+    pairs = ", ".join(f"{epsilon:g}: {other:.3g}" for epsilon, other in zip(EPSILONS, found, strict=True))
+    return f"epsilon of the same noise under replace instead of zero-out: {pairs}"
+
+
+def _print(figures: list[Figures]) -> None:
+    for sparsity in SPARSITIES:
+        for clients in CLIENTS:
+            own = [f for f in figures if f.cell[:2] == (sparsity, str(clients))]
+            title = f"sparsity {sparsity}, {clients} clients x {PER_CLIENT} windows, {DRAWS} draws"
+            out = Table(
+                *(
+                    "mask",
+                    "perplexity",
+                    "output error",
+                    "agrees with central",
+                    "share kept: perplexity",
+                    "output error",
+                ),
+                title=title,
+            )
+            for name in dict.fromkeys(f.cell[2] for f in own):
+                out.add_row(name, *_row(own, name))
+            Console(width=180).print(out)
+
+
+def _row(figures: list[Figures], name: str) -> list[str]:
+    mine = [f for f in figures if f.cell[2] == name]
+    cells = []
+    for field_name, digits in (("perplexity", 2), ("output_error", 4), ("agreement", 4)):
+        values = _by_draw(mine, field_name)
+        cells.append("" if values is None else f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}")
+    if name in ("central", "public-only"):
+        return [*cells, "", ""]
+    for field_name in ("perplexity", "output_error"):
+        cells.append(_share(figures, mine, field_name))
+    return cells
+
+
+def _by_draw(figures: list[Figures], name: str) -> np.ndarray | None:
+    """Give the mean over releases for every draw; None where it was not measured."""
+    by_draw: Mapping[int, list[float]] = {draw: [] for draw in range(DRAWS)}
+    for each in figures:
+        if (value := getattr(each, name)) is not None:
+            by_draw[each.draw].append(value)
+    if not all(by_draw.values()):
+        return None
+    return np.array([np.mean(values) for values in by_draw.values()])
+
+
+def _share(figures: list[Figures], mine: list[Figures], name: str) -> str:
+    private = _by_draw(mine, name)
+    public = _by_draw([f for f in figures if f.cell[2] == "public-only"], name)
+    central = _by_draw([f for f in figures if f.cell[2] == "central"], name)
+    if private is None or public is None or central is None:
+        return ""
+    generator = np.random.default_rng(0)
+    picks = generator.integers(0, DRAWS, (BOOTSTRAPS, DRAWS))
+    gained, possible = (public - private)[picks].mean(1), (public - central)[picks].mean(1)
+    low, high = np.quantile(gained / possible, [0.025, 0.975])
+    return f"{(public - private).mean() / (public - central).mean():.2f} [{low:.2f}, {high:.2f}]"
