@@ -34,7 +34,7 @@ def privacy_section(flags: argparse.Namespace, federation: Federation) -> dict[s
             "adversary": "readers of totals and prune mask; the protocol's own claim is under protocol.protects",
             "claim": "none: totals and prune mask tell of the calibration text, and nothing bounds how much",
         }
-    releases = federation.releases
+    releases = federation.releases_made
     epsilon = epsilon_of(releases, target.delta)
     return {
         "dp": target.place,
@@ -47,6 +47,7 @@ def privacy_section(flags: argparse.Namespace, federation: Federation) -> dict[s
         "assumed_colluders": federation.thresholds.assumed_colluders if target.place == "distributed" else None,
         "mechanism": releases[0].mechanism,
         "releases": len(releases),
+        "releases_of_an_uninterrupted_run": len(federation.releases),
         **_noise_figures(federation, target, releases),
         "ledger": str(flags.ledger) if flags.ledger else "none: a simulation; nothing remembers this release",
         "not_covered": list(NOT_COVERED),

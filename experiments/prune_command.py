@@ -140,6 +140,11 @@ def run(flags: argparse.Namespace) -> int:
                 f"{undecided:,} weights lie so near the cutoff that the fixed point of shared statistics could have "
                 "moved them across it"
             )
+        if method.privacy is not None and len(federation.releases_made) > len(federation.releases):
+            notes.append(
+                "the run was interrupted amid a session and held it again: that is one more release, and the claim "
+                "counts it"
+            )
         if done_before:
             notes.append(
                 f"continued after block {done_before - 1}: seconds by phase are of all blocks, total is of this attempt"

@@ -443,10 +443,24 @@ class Federation:
 
     @property
     def releases(self) -> list[Release]:
-        """What the run lets out, in order: of the noisy totals, or exact ones."""
+        """What an uninterrupted run lets out, in order: of the noisy totals, or exact ones."""
+        return [release for place in self._releases_by_place() for release in place]
+
+    @property
+    def releases_made(self) -> list[Release]:
+        """What the run let out: a session that was interrupted after a client had submitted counts too."""
+        made = self.work.sessions_by_place()
+        return [
+            release
+            for place, releases in enumerate(self._releases_by_place())
+            for _ in range(made.get(place, 0))
+            for release in releases
+        ]
+
+    def _releases_by_place(self) -> list[tuple[Release, ...]]:
         if self.noises:
-            return [noise.release for noise in self.noises]
-        return [release for index in range(self.model.num_blocks) for release in self._contents(index).releases]
+            return [(noise.release,) for noise in self.noises]
+        return [self._contents(index).releases for index in range(self.model.num_blocks)]
 
     def _contents(self, index: int) -> Contents:
         return self._contents_of(index, self.payload, PartyView(prunable_matrices(self.model, index), without_weights))

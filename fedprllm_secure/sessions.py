@@ -152,7 +152,7 @@ class Sessions:
         if simulations:
             open_together(simulations)
         return [
-            OpenSession(self._protocol, simulation, contents, self._charge)
+            OpenSession(self._protocol, simulation, contents, self._charge, self._work)
             for simulation, contents in zip(simulations, wanted, strict=True)
         ]
 
@@ -175,10 +175,16 @@ class OpenSession:
     """A session whose clients have shared their keys."""
 
     def __init__(
-        self, protocol: SecureAggregation, simulation: Simulation, contents: Contents, charge: Charge | None
+        self,
+        protocol: SecureAggregation,
+        simulation: Simulation,
+        contents: Contents,
+        charge: Charge | None,
+        work: WorkFolder,
     ) -> None:
         """Take over an opened simulation."""
         self._protocol, self._simulation, self._contents, self._charge = protocol, simulation, contents, charge
+        self._work, self._is_begun = work, False
 
     def submitters(self) -> tuple[int, ...]:
         """List the clients that have yet to submit, ascending."""
@@ -200,6 +206,9 @@ class OpenSession:
         if self._charge is not None:
             for number, release in enumerate(self._contents.releases):
                 self._charge(client, release, plan.digest + bytes([number]))
+        if not self._is_begun:
+            self._work.note_submissions(self._contents.place)
+            self._is_begun = True
         if self._contents.noise is not None:
             vectors = self._contents.noise.with_share(vectors)
         ready: dict[str, Integers | PackedVector] = {}

@@ -140,6 +140,17 @@ class WorkFolder:
         write_durably(file, json.dumps({"opened": number + 1}).encode())
         return number
 
+    def note_submissions(self, place: int) -> None:
+        """Remember, before the first submission of a session leaves, that there is one more about a place."""
+        counts = self.sessions_by_place()
+        counts[place] = counts.get(place, 0) + 1
+        write_durably(self.folder / "submitted.json", json.dumps(counts).encode())
+
+    def sessions_by_place(self) -> dict[int, int]:
+        """Count the sessions in which clients submitted, by place: more than one where a run was interrupted amid one."""
+        file = self.folder / "submitted.json"
+        return {int(place): count for place, count in json.loads(file.read_text()).items()} if file.exists() else {}
+
     def finished_blocks(self, *, needs_states: bool = True) -> int:
         """Count the blocks, from the first on, that need no work any more.
 

@@ -336,7 +336,7 @@ def test_only_the_newest_hidden_states_are_kept(model: StreamedModel, tmp_path: 
     """Finished blocks leave their own file; hidden states are kept once, and nothing is half written."""
     run_federation(model, WINDOWS, make_method(), tmp_path)
     blocks = [f"block-{index:04d}.safetensors" for index in range(3)]
-    claim = ["federation.json", "hidden-0003.bin", "key", "lock", "sessions.json"]
+    claim = ["federation.json", "hidden-0003.bin", "key", "lock", "sessions.json", "submitted.json"]
     assert sorted(file.name for file in tmp_path.iterdir()) == [*blocks, *claim]
 
 

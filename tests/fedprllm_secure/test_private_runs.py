@@ -164,6 +164,31 @@ def test_every_client_is_charged_before_its_message_leaves(
         assert own.count("charge") == releases
 
 
+@pytest.mark.parametrize(("payload", "releases"), [("votes", 3), ("statistics", 1)])
+def test_a_session_held_again_is_one_more_release(
+    model: StreamedModel, tmp_path: Path, payload: str, releases: int
+) -> None:
+    """What clients sent before an interruption was let out, whatever became of it: ledger and claim count it."""
+    charged: list[bytes] = []
+
+    def stop(place: int, entry: Any) -> None:
+        if entry.step == Step.SUBMIT and entry.direction is Direction.RECEIVED and entry.client == 1:
+            raise Interrupted
+
+    propagate = "dense" if payload == "statistics" else "local"
+    chosen = method("distributed", payload=payload, propagate=propagate)
+    options: dict[str, Any] = {"thresholds": THRESHOLDS, "baselines": Baselines(public=PUBLIC)}
+    options["charge"] = lambda client, release, identity: charged.append(identity) if client == 0 else None
+    with pytest.raises(Interrupted):
+        Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), transcript=stop, **options).run()
+    federation = Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), **options)
+    federation.run()
+
+    assert len(federation.releases) == releases
+    assert len(federation.releases_made) == len(set(charged)) == releases + 1
+    assert epsilon_of(federation.releases_made, 1e-5) > epsilon_of(federation.releases, 1e-5)
+
+
 def test_a_refused_client_sends_nothing(model: StreamedModel, tmp_path: Path) -> None:
     """A budget that would be overspent stops the run before the vector is made into messages."""
     sent: list[int] = []
