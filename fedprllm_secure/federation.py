@@ -263,6 +263,7 @@ class Federation:
                 unseen_experts=unseen,
                 seconds=dict(clock.seconds),
                 cost_by_step=cost_by_step(result),
+                agreed=dict(payload.public()),
             )
             # A noisy choice is all that is released then; its totals stay in memory and go.
             released = {} if self.chooses else result.totals

@@ -74,7 +74,8 @@ class Survey:
         """Run the one session and store its totals."""
         clock = Clock()
         with clock.timed("protocol"):
-            (session,) = self._federation.sessions.open([surveyed.contents()])
+            contents = surveyed.contents()
+            (session,) = self._federation.sessions.open([contents])
         for client in session.submitters():
             with clock.timed("decide"):
                 vectors = surveyed.vectors(client)
@@ -83,7 +84,10 @@ class Survey:
         with clock.timed("protocol"):
             result = session.close()
         record = BlockRecord(
-            survivors=list(result.survivors), seconds=dict(clock.seconds), cost_by_step=cost_by_step(result)
+            survivors=list(result.survivors),
+            seconds=dict(clock.seconds),
+            cost_by_step=cost_by_step(result),
+            agreed=dict(contents.public),
         )
         self._state.save_totals({name: torch.from_numpy(total) for name, total in result.totals.items()}, record)
 
@@ -119,6 +123,7 @@ class Survey:
             seconds=dict(clock.seconds),
             # The one session is counted once, with the first block.
             cost_by_step=session.cost_by_step if index == 0 else _nothing(session.cost_by_step),
+            agreed=session.agreed,
         )
         self._work.save_block(index, record, {name: torch.from_numpy(total) for name, total in own.items()}, masks)
 

@@ -59,6 +59,7 @@ class BlockRecord:
         seconds: by phase, and ``pruning`` for the block as a whole.
         cost_by_step: by protocol step, the bytes up and down and the seconds of the client with the most, and the bytes
             in and out and the seconds of the server.
+        agreed: what the parties of its session agreed on beside the run's settings, such as the clip of statistics.
     """
 
     survivors: list[int]
@@ -66,6 +67,7 @@ class BlockRecord:
     undecided_weights: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     cost_by_step: dict[str, dict[str, float]] = field(default_factory=dict)
+    agreed: dict[str, Any] = field(default_factory=dict)
 
 
 class WorkFolder:
@@ -147,7 +149,7 @@ class WorkFolder:
         write_durably(self.folder / "submitted.json", json.dumps(counts).encode())
 
     def sessions_by_place(self) -> dict[int, int]:
-        """Count the sessions in which clients submitted, by place: more than one where a run was interrupted amid one."""
+        """Count the sessions in which clients submitted, by place: more than one where one was interrupted."""
         file = self.folder / "submitted.json"
         return {int(place): count for place, count in json.loads(file.read_text()).items()} if file.exists() else {}
 

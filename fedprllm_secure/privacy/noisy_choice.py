@@ -25,13 +25,15 @@ def plan_choices(target: PrivacyTarget, choices: Sequence[tuple[int, int]], *, n
 
     Args:
         target: with noise ``gumbel``.
-        choices: for each, the units there are and how many are picked; none may pick nothing.
+        choices: at least one; for each, the units there are and how many are picked, which is not none.
         num_clients: size of the roster: totals are in [0, num_clients].
 
     Raises:
-        InputError: the target cannot be met by any choice worth the name.
+        InputError: nothing is to be picked, or the target cannot be met by any choice worth the name.
     """
     assert target.epsilon is not None  # a target of gumbel noise names one
+    if not choices:
+        raise InputError("the sparsity removes not even one unit of a kind: there is nothing to choose")
     releases = [
         Release(
             mechanism="gumbel-top-k",

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedprllm_secure.errors import InputError
 from fedprllm_secure.privacy.claim import epsilon_of
 from fedprllm_secure.privacy.headroom import headroom_for, wrap_probability
 from fedprllm_secure.privacy.release import Release, Sensitivity
@@ -118,7 +119,8 @@ def plan_noise(
         num_clients: size of the roster.
 
     Raises:
-        InputError: the target cannot be met, or too few honest clients are certain to be in a sum.
+        InputError: the target cannot be met, or takes more noise than can be drawn, or too few honest clients are
+            certain to be in a sum.
     """
     colluders = thresholds.assumed_colluders
     is_distributed = target.place == "distributed"
@@ -147,13 +149,25 @@ def plan_noise(
 def _session_noise(release: Release, thresholds: Thresholds, num_clients: int, *, is_distributed: bool) -> SessionNoise:
     assert release.variance is not None  # just sized
     if not is_distributed:
+        _check_can_be_drawn(release, release.variance)
         return SessionNoise(release, release.variance, release.variance, is_distributed)
     survivors, colluders = thresholds.minimum_survivors, thresholds.assumed_colluders
     share = share_variance(release.variance, minimum_survivors=survivors, assumed_colluders=colluders)
     full = printed_variance(
         release.variance, roster=num_clients, minimum_survivors=survivors, assumed_colluders=colluders
     )
+    _check_can_be_drawn(release, share)
     return SessionNoise(release, share, full, is_distributed)
+
+
+def _check_can_be_drawn(release: Release, variance: Fraction) -> None:
+    try:
+        NOISES[release.mechanism](variance)
+    except ValueError as error:
+        raise InputError(
+            f"the target takes noise of standard deviation {math.sqrt(variance):.4g} on integers, more than can be "
+            f"drawn ({error}); allow a larger epsilon, or share less"
+        ) from error
 
 
 def claimed_epsilon(noises: Sequence[SessionNoise], delta: float) -> float:
