@@ -91,15 +91,16 @@ def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, no
     facts.add_row("protocol", f"{result['protocol']['name']}: {result['protocol']['protects']}")
     facts.add_row("privacy", f"dp {privacy['dp']}; claim {privacy['claim']}")
     if "mechanism" in privacy:
-        facts.add_row("", f"{privacy['mechanism']} noise, against {privacy['adversary']}")
+        facts.add_row("", f"{privacy['mechanism']}{_noise(privacy)}, against {privacy['adversary']}")
         facts.add_row("", f"{privacy['adjacency']}: {privacy['adjacency_means']}")
     if "continuous_reference" in privacy:
         reference = privacy["continuous_reference"]
         facts.add_row(
             "",
-            f"continuous reference: Gaussian {reference['gaussian_epsilon']:.4g}, Opacus PRV "
-            f"{reference['opacus_prv_epsilon']:.4g}, RDP {reference['opacus_rdp_epsilon']:.4g}",
+            f"continuous reference: Gaussian {_shown(reference['gaussian_epsilon'])}, Opacus PRV "
+            f"{_shown(reference['opacus_prv_epsilon'])}, RDP {_shown(reference['opacus_rdp_epsilon'])}",
         )
+    if "ledger" in privacy:
         facts.add_row("", f"ledger: {privacy['ledger']}")
     for line in [*result["notes"], *([note] if note else [])]:
         facts.add_row("note", line)
@@ -154,6 +155,20 @@ def perplexity_table(perplexity: Mapping[str, Any], simulated: Mapping[str, Any]
         is_result = name == perplexity["result"]
         table.add_row(label, value, bits, style="bold" if is_result else None)
     return table
+
+
+def _noise(privacy: Mapping[str, Any]) -> str:
+    """Say how much noise there is, in votes or in units of the clip."""
+    for unit in ("votes", "clips"):
+        deviation = privacy["noise_standard_deviation"].get(f"if_nobody_leaves_{unit}")
+        if deviation is not None:
+            return f" noise of standard deviation {deviation:.3g} {unit}"
+    return " noise"
+
+
+def _shown(value: float | None) -> str:
+    """Show an epsilon of a reference, which is None where it is infinite or was not computed."""
+    return "none" if value is None else f"{value:.4g}"
 
 
 def _size(count: float) -> str:

@@ -147,7 +147,7 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
         "--assumed-colluders",
         type=not_negative,
         metavar="K",
-        help="clients that may help the server; default 0 (sparse: 5 %% of the clients)",
+        help="clients that may help the server; default 0, or 1 under --dp distributed (sparse: 5 %% of the clients)",
     )
     privacy.add_argument(
         "--dropout",
@@ -221,7 +221,6 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
     privacy.add_argument(
         "--rank",
         type=positive,
-        default=1000,
         metavar="R",
         help="with --payload statistics: most public directions in which residuals are shared; later ones are shrunk "
         "away where they show nothing but noise (default 1000)",
@@ -238,7 +237,14 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="charge each simulated client's ledger (FILE with the client's number in its name) before its message "
-        "leaves, and refuse to overspend (exit status 4); see fedprllm budget --help",
+        "leaves, and refuse to overspend (exit status 4); an account without a budget gets --epsilon for one. See "
+        "fedprllm budget --help",
+    )
+    privacy.add_argument(
+        "--data-set",
+        metavar="NAME",
+        help="what ledgers call the clients' text; default --data and --partition. Text that was cut in another way is "
+        "another data set; what two of them share is recognised",
     )
 
 

@@ -9,17 +9,21 @@ from pathlib import Path
 from fedprllm_secure.data import Windows
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.federation import Federation
-from fedprllm_secure.payloads import Units
+from fedprllm_secure.models.matrices import prunable_matrices
+from fedprllm_secure.payloads import PartyView, Units
 from fedprllm_secure.privacy import Budget, Ledger, Release
 from fedprllm_secure.privacy.adjacency import is_window_level
-from fedprllm_secure.privacy.target import PrivacyTarget
+from fedprllm_secure.privacy.sensitivity import score_range
+from fedprllm_secure.privacy.target import GUMBEL, PrivacyTarget
 from fedprllm_secure.residuals.clipping import grid_bound
-from fedprllm_secure.sessions import Charge
+from fedprllm_secure.survey_state import SurveyState
+from fedprllm_secure.surveyed import without_weights
 
 DEFAULT_COLLUDERS = 1  # under distributed noise: any client can subtract its own share
 FEW_DIRECTIONS = 16
 GUMBEL_DEVIATION = math.pi / math.sqrt(6)  # of a Gumbel distribution of scale 1
 FLAGS_OF_A_TARGET = ("epsilon", "delta", "noise_multiplier", "adjacency")
+FLAGS_OF_RESIDUALS = ("rank", "clip")
 
 
 def privacy_target(flags: argparse.Namespace) -> PrivacyTarget | None:
@@ -39,8 +43,11 @@ def privacy_target(flags: argparse.Namespace) -> PrivacyTarget | None:
             raise InputError(
                 f"--dp {flags.dp} needs --{name}: the claim means nothing without it, so it has no default"
             )
-    if flags.scale:
-        raise InputError("--scale does not go with --dp: the share of clients that kept a weight is not released")
+    if (flags.epsilon is None) == (flags.noise_multiplier is None):
+        raise InputError(
+            f"--dp {flags.dp} needs either --epsilon, which finds the noise, or --noise-multiplier, which finds the "
+            "epsilon"
+        )
     return PrivacyTarget(
         place=flags.dp,
         adjacency=flags.adjacency,
@@ -49,6 +56,31 @@ def privacy_target(flags: argparse.Namespace) -> PrivacyTarget | None:
         epsilon=flags.epsilon,
         noise_multiplier=flags.noise_multiplier,
     )
+
+
+def refuse_what_does_not_go_together(flags: argparse.Namespace, target: PrivacyTarget | None) -> None:
+    """Refuse, before anything is read, what flags alone show to be impossible.
+
+    Raises:
+        InputError: a flag of residuals or of a ledger has nothing to act on, or the target does not go with payload or
+            protocol.
+    """
+    for name in FLAGS_OF_RESIDUALS:
+        if getattr(flags, name) is not None and (target is None or flags.payload != "statistics"):
+            raise InputError(f"--{name} goes with --payload statistics and --dp central or --dp distributed")
+    if flags.data_set is not None and flags.ledger is None:
+        raise InputError("--data-set goes with --ledger: it is the name there")
+    if target is None:
+        return
+    if flags.scale:
+        raise InputError("--scale does not go with --dp: the share of clients that kept a weight is not released")
+    target.adversary(flags.protocol, assumed_colluders=assumed_colluders(flags) or 0)
+    if target.noise == GUMBEL and flags.payload != "units":
+        raise InputError(f"--noise {GUMBEL} goes with --payload units alone: it chooses among few things")
+    if target.noise == GUMBEL and flags.save_votes:
+        raise InputError(f"--save-votes does not go with --noise {GUMBEL}, which publishes no totals")
+    if flags.payload != "statistics":
+        score_range(target.adjacency)  # refuses an adjacency without a meaning for votes
 
 
 def assumed_colluders(flags: argparse.Namespace) -> int | None:
@@ -73,7 +105,7 @@ class Ledgers:
             name: what the data set is called in the ledgers.
             windows: the clients'.
             target: if it names an epsilon, that is the budget of accounts that have none.
-            releases: what the run will release.
+            releases: what the run will still release.
 
         Raises:
             InputError: a ledger cannot be trusted, or its account holds other text.
@@ -92,10 +124,18 @@ class Ledgers:
         """Charge one client."""
         self._ledgers[client].charge(self._name, release, identity=identity + client.to_bytes(4, "little"))
 
-    @property
-    def charging(self) -> Charge:
-        """What a federation calls before a message leaves."""
-        return self.charge
+
+def releases_left(federation: Federation) -> list[Release]:
+    """List what a run will still release: nothing of sessions whose totals, or choices, an earlier attempt stored."""
+    if federation.method.is_surveyed:
+        state = SurveyState(federation.work.folder, num_segments=len(federation.parties.segments))
+        return [] if state.has_totals else federation.releases
+    payload, finished = federation.payload, range(federation.finished_blocks())
+    if not federation.chooses:
+        return federation.releases[len(finished) :]
+    assert isinstance(payload, Units)
+    views = (PartyView(prunable_matrices(federation.model, index), without_weights) for index in finished)
+    return federation.releases[sum(len(payload.choices(view)) for view in views) :]
 
 
 def advice(federation: Federation) -> list[str]:
@@ -115,20 +155,17 @@ def advice(federation: Federation) -> list[str]:
     ]
     if ratio < 1:
         verdict = "the prune mask will be close to a coin flip" if ratio < 0.3 else "most of a prune mask will be noise"
+        fewer = "" if federation.method.payload == "units" else " Units (--payload units) need far fewer, and"
         lines.append(
-            f"{verdict}; about {math.ceil(2 * deviation):,} clients would bring the ratio to 1. Units (--payload "
-            "units) need far fewer, and --payload statistics releases what text adds to a public prior"
+            f"{verdict}; about {math.ceil(2 * deviation):,} clients would bring the ratio to 1.{fewer} --payload "
+            "statistics releases what text adds to a public prior"
         )
     return lines
 
 
 def _choice_advice(federation: Federation) -> str:
     """Compare the noise of a choice with the votes that it chooses by."""
-    payload = federation.payload
-    assert isinstance(payload, Units)
-    assert payload.epsilon_each is not None
-    scale = float(payload.score_range / payload.epsilon_each)
-    deviation, clients = scale * GUMBEL_DEVIATION, federation.num_clients
+    deviation, clients = choice_deviation(federation), federation.num_clients
     verdict = "; the choice will be close to chance" if deviation > clients else ""
     return f"noise of standard deviation {deviation:.3g} votes on counts of at most {clients}{verdict}"
 
@@ -145,6 +182,14 @@ def _residual_advice(federation: Federation) -> str:
     if resolved < FEW_DIRECTIONS:
         return f"{text}: expect no more than the public prior gives; more windows or clients, or a larger epsilon"
     return f"{text}; what cannot is shrunk to the public prior"
+
+
+def choice_deviation(federation: Federation) -> float:
+    """Give the standard deviation of the Gumbel noise of a choice, in votes."""
+    payload = federation.payload
+    assert isinstance(payload, Units)
+    assert payload.epsilon_each is not None
+    return float(payload.score_range / payload.epsilon_each) * GUMBEL_DEVIATION
 
 
 def votes_deviation(federation: Federation) -> list[float]:

@@ -6,7 +6,8 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from torch import Tensor
 from experiments import inputs
 from experiments.console import PhaseBars, show_prune_result
 from experiments.flags import configuration
-from experiments.privacy_flags import Ledgers, advice, assumed_colluders, privacy_target
+from experiments.model_card import model_card
+from experiments.privacy_flags import (
+    Ledgers,
+    advice,
+    assumed_colluders,
+    privacy_target,
+    refuse_what_does_not_go_together,
+    releases_left,
+)
 from experiments.prune_result import SCALED, prune_result
 from experiments.result import write_json
 from experiments.run_folder import is_finished, open_work, refuse_inputs_inside
@@ -29,7 +38,7 @@ from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import Baselines
 from fedprllm_secure.payloads.units import refuse_groups
-from fedprllm_secure.privacy.target import GUMBEL
+from fedprllm_secure.privacy import BudgetRefused
 from fedprllm_secure.schedule import Propagation, Schedule
 from fedprllm_secure.smaller_model import check_smaller_model, save_smaller_model
 from fedprllm_secure.sparsity import Sparsity
@@ -38,32 +47,12 @@ from fedprllm_secure.variants import masked, scaled
 from fedprllm_secure.work import FEDERATED, WorkFolder
 from protocols import Step
 
-# What a model card, which is published, says of a run: the method, and nothing of where private text lies.
-CARD_FLAGS = frozenset(
-    {
-        "clients",
-        "dropout",
-        "group",
-        "local_group",
-        "partition",
-        "payload",
-        "propagate",
-        "protocol",
-        "pruner",
-        "scale",
-        "schedule",
-        "sparsity",
-        "ties",
-        "window_length",
-        "windows_per_client",
-    }
-)
-
 
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     method = _method(flags)
-    _refuse_what_does_not_go_together(flags)
+    _refuse_flags_of_other_payloads(flags)
+    refuse_what_does_not_go_together(flags, method.privacy)
     config = configuration(flags) | {"propagate": method.schedule.propagate}
     if not method.sparsity.is_pattern:
         config |= {"group": method.group, "local_group": method.local_group}
@@ -96,27 +85,31 @@ def run(flags: argparse.Namespace) -> int:
     if evaluation is None:
         notes.append("perplexity is not measured: name a text with --eval-data")
     texts = {"--data": windows.ids, "--public-data": baselines.public}
+    is_new = not (out / "work").exists()
     work = open_work(out, config, texts=texts, model_sha256=model.checkpoint.sha256, overwrite=flags.overwrite)
     started = time.perf_counter()
     with work.locked(), PhaseBars(quiet=flags.json) as bars:
-        federation = Federation(
-            model,
-            windows,
-            method,
-            work,
-            thresholds=thresholds,
-            baselines=baselines,
-            batch_windows=flags.batch_windows,
-            hidden_dtype=inputs.DTYPES.get(flags.hidden_dtype),
-            hidden_memory_bytes=flags.hidden_memory,
-            dropouts=_dropouts(flags),
-            transcript=_transcript(out / "transcript") if flags.save_transcript else None,
-            charge=None if ledgers is None else ledgers.charge,
-            progress=bars.update,
-        )
-        if ledgers is not None:
-            ledgers.open(f"{flags.data} ({flags.partition})", windows, method.privacy, federation.releases)
-        for line in advice(federation):
+        with _clearing_if_refused(work, is_new=is_new):
+            federation = Federation(
+                model,
+                windows,
+                method,
+                work,
+                thresholds=thresholds,
+                baselines=baselines,
+                batch_windows=flags.batch_windows,
+                hidden_dtype=inputs.DTYPES.get(flags.hidden_dtype),
+                hidden_memory_bytes=flags.hidden_memory,
+                dropouts=_dropouts(flags),
+                transcript=_transcript(out / "transcript") if flags.save_transcript else None,
+                charge=None if ledgers is None else ledgers.charge,
+                progress=bars.update,
+            )
+            advised = advice(federation)
+            if ledgers is not None:
+                name = flags.data_set or f"{flags.data} ({flags.partition})"
+                ledgers.open(name, windows, method.privacy, releases_left(federation))
+        for line in advised:
             bars.say(line)
             notes.append(line)
         done_before = federation.finished_blocks()
@@ -140,10 +133,10 @@ def run(flags: argparse.Namespace) -> int:
                 f"{undecided:,} weights lie so near the cutoff that the fixed point of shared statistics could have "
                 "moved them across it"
             )
-        if method.privacy is not None and len(federation.releases_made) > len(federation.releases):
+        if max(work.sessions_by_place().values()) > 1 and (method.privacy is not None or ledgers is not None):
             notes.append(
-                "the run was interrupted amid a session and held it again: that is one more release, and the claim "
-                "counts it"
+                "the run was interrupted amid a session and held it again: that is one more release, and claim and "
+                "ledgers count it"
             )
         if done_before:
             notes.append(
@@ -181,20 +174,27 @@ def _method(flags: argparse.Namespace) -> Method:
         payload=flags.payload,
         protocol=flags.protocol,
         privacy=privacy_target(flags),
-        rank=flags.rank,
+        **({"rank": flags.rank} if flags.rank else {}),
         clip=flags.clip,
     )
 
 
-def _refuse_what_does_not_go_together(flags: argparse.Namespace) -> None:
+@contextmanager
+def _clearing_if_refused(work: WorkFolder, *, is_new: bool) -> Iterator[None]:
+    """Leave nothing of a run that was refused before it began, so that the mended command finds its folder free."""
+    try:
+        yield
+    except (InputError, BudgetRefused):
+        if is_new:
+            work.clear()
+        raise
+
+
+def _refuse_flags_of_other_payloads(flags: argparse.Namespace) -> None:
     if flags.payload == "units":
         refuse_groups({"--group": flags.group, "--local-group": flags.local_group})
     if flags.scale and flags.payload != "votes":
         raise InputError(f"--scale goes with --payload votes, not {flags.payload}: it needs the votes on every weight")
-    if flags.save_votes and flags.dp != "none" and flags.noise == GUMBEL:
-        raise InputError(f"--save-votes does not go with --noise {GUMBEL}, which publishes no totals")
-    if flags.payload != "statistics" and flags.clip is not None:
-        raise InputError("--clip goes with --payload statistics")
 
 
 def _baselines(flags: argparse.Namespace, model: StreamedModel, windows: Windows, notes: list[str]) -> Baselines:
@@ -262,9 +262,9 @@ def _write_artifacts(
     metadata = {"model_sha256": model.checkpoint.sha256, "sparsity": flags.sparsity}
     save_prune_masks(model, work, out / "prune_masks.safetensors", metadata=metadata)
     if flags.save_votes:
-        save_votes(model, work, out / "votes.safetensors", metadata=metadata)
+        save_votes(model, work, out / "votes.safetensors", metadata=metadata, are_noisy=flags.dp != "none")
     if flags.save_model:
-        card = _model_card(flags, result)
+        card = model_card(flags, result)
         if flags.payload == "units":
             save_smaller_model(model, work.prune_mask, out / "model", card=card)
         else:
@@ -272,39 +272,3 @@ def _write_artifacts(
     write_json(out / "result.json", result)
     (out / "error.log").unlink(missing_ok=True)
     work.clear()
-
-
-def _model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
-    found = result["perplexity"].get(result["perplexity"].get("result", ""), {})
-    measured = f"{found['perplexity']:.3f}" if found else "not measured"
-    command = " ".join(
-        _written(name, value)
-        for name, value in result["config"].items()
-        if name in CARD_FLAGS and value not in (None, False)
-    )
-    return (
-        "---\nlibrary_name: transformers\ntags: [pruned, federated]\n---\n\n"
-        f"# {Path(str(flags.model)).name}, {flags.sparsity} pruned by {flags.clients} clients\n\n"
-        f"Base model: `{flags.model}` (sha256 `{result['model']['sha256']}`). Weights removed: "
-        f"{result['sparsity']['achieved_fraction']:.4f} of the prunable ones. Perplexity on the evaluation text: "
-        f"{measured}.\n\nMade by federated pruning (FedPrLLM, arXiv 2505.13547) with protocol `{flags.protocol}`, "
-        f"{_card_privacy(result)}\n\n"
-        f"Configuration: `{command}`\n"
-    )
-
-
-def _card_privacy(result: Mapping[str, Any]) -> str:
-    privacy = result["privacy"]
-    if privacy["dp"] == "none":
-        return "without differential privacy: the prune mask carries information on the calibration text."
-    return (
-        f"under {privacy['claim']}, against {privacy['adversary']} ({privacy['mechanism']} noise, {privacy['dp']}; "
-        f"{privacy['adjacency']}: {privacy['adjacency_means']})."
-    )
-
-
-def _written(name: str, value: Any) -> str:
-    flag = "--" + name.replace("_", "-")
-    if value is True:
-        return flag
-    return f"{flag} {','.join(value) if isinstance(value, list) else value}"

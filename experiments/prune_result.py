@@ -65,7 +65,7 @@ def prune_result(
             "window_length_tokens": windows.length,
             "partition": "as cut" if is_cut(flags.data) else flags.partition,
         },
-        "sparsity": {"asked": flags.sparsity, **count_sparsity(model, work, is_voted=flags.payload == "votes")},
+        "sparsity": {"asked": flags.sparsity, **_sparsity(federation)},
         "perplexity": _perplexity(flags, windows, evaluation, measured),
         "protocol": {
             "name": flags.protocol,
@@ -100,6 +100,12 @@ def _set_apart(result: dict[str, Any], private_notes: list[str], *, has_transcri
     if has_transcript:
         alone["transcript"] = "transcript/ holds what the server saw before any noise of its own"
     result["simulation_only"] = alone
+
+
+def _sparsity(federation: Federation) -> dict[str, Any]:
+    """Count what was removed, and, where totals are of exact votes, what all clients would have removed besides."""
+    is_voted = federation.method.payload == "votes" and federation.method.privacy is None
+    return count_sparsity(federation.model, federation.work, is_voted=is_voted)
 
 
 def _summed(records: Sequence[BlockRecord], suffix: str) -> dict[str, dict[str, float]]:

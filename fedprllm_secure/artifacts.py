@@ -53,17 +53,25 @@ def save_prune_masks(model: StreamedModel, work: WorkFolder, file: Path, *, meta
             writer.write(matrix.name, work.prune_mask(index, matrix).to(torch.uint8))
 
 
-def save_votes(model: StreamedModel, work: WorkFolder, file: Path, *, metadata: Mapping[str, str]) -> None:
-    """Write the totals by vector name: int32, or int64 where that is not enough; votes on weights are (out, in)."""
+def save_votes(
+    model: StreamedModel, work: WorkFolder, file: Path, *, metadata: Mapping[str, str], are_noisy: bool = False
+) -> None:
+    """Write the totals by vector name; votes on weights are (out, in).
+
+    Noisy totals, which have no bound, are int64; others int32, or int64 where that is not enough.
+    """
     shapes = {matrix.name: matrix.shape for _, matrix in all_matrices(model)}
     layouts = [work.totals_layout(index) for index in range(model.num_blocks)]
     layout = {
-        name: (shapes.get(name, (length,)), dtype) for found in layouts for name, (length, dtype) in found.items()
+        name: (shapes.get(name, (length,)), torch.int64 if are_noisy else dtype)
+        for found in layouts
+        for name, (length, dtype) in found.items()
     }
     with TensorWriter(file, layout, metadata=metadata) as writer:
         for index, found in enumerate(layouts):
             for name in found:
-                writer.write(name, work.total(index, name).view(layout[name][0]))
+                shape, dtype = layout[name]
+                writer.write(name, work.total(index, name).to(dtype).view(shape))
 
 
 def mask_model_sha256(file: Path) -> str | None:

@@ -32,7 +32,7 @@ from fedprllm_secure.editing import EditableBlock
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.evaluation import perplexities
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
-from fedprllm_secure.payloads import PartyView, Statistics, Votes
+from fedprllm_secure.payloads import PartyView, Statistics, Units, Votes
 from fedprllm_secure.privacy import Sensitivity, epsilon_of
 from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
 from fedprllm_secure.privacy.target import PrivacyTarget
@@ -48,8 +48,9 @@ EVALUATION_WINDOWS = 64
 EPSILONS, DELTA = (1.0, 3.0, 8.0), 1e-5
 SPARSITIES = ("0.5", "0.7")
 RANKS = (32, 1000)
-RELEASES = {("0.7", 64, 1000, "window-zero-out"): 20}  # the headline; other cells take fewer
-FEWER_RELEASES, VOTE_RELEASES = 3, 1
+UNIT_SPARSITY = "0.25"
+HEADLINE = ("0.7", 64, 1000, "window-zero-out")  # where private text is another domain's
+HEADLINE_RELEASES, FEWER_RELEASES, VOTE_RELEASES = 20, 3, 1
 BOOTSTRAPS = 10_000
 Masks = dict[str, Tensor]
 
@@ -85,6 +86,7 @@ class Study:
     state: SurveyState
     evaluation: Tensor
     error: OutputError
+    is_headline: bool
     figures: list[Figures] = field(default_factory=list)
     waiting: list[tuple[Figures, Masks]] = field(default_factory=list)
     bases: dict[int, PublicBasis] = field(default_factory=dict)
@@ -122,6 +124,9 @@ def bench_privacy(private: Path | None, evaluation: Path | None, table: Path | N
             for clients in CLIENTS:
                 for draw in track(range(DRAWS), f"sparsity {sparsity}, {clients} clients: draws"):
                     _measure(study, sparsity, clients, draw)
+        for clients in CLIENTS:
+            for draw in track(range(DRAWS), f"units, {clients} clients: draws"):
+                _measure_units(study, clients, draw)
         study.flush()
     _print(study.figures)
     print(_under_replace(study.federation))
@@ -158,7 +163,7 @@ def _survey(folder: Path, private: Path | None, evaluation: Path | None) -> Stud
     federation = Federation(model, windows, method, WorkFolder(folder / "work"), baselines=Baselines(public=public))
     with federation.work.locked():
         state = Survey(federation, progress=lambda *_: None).survey()
-    return Study(federation, state, ids, OutputError(model, ids))
+    return Study(federation, state, ids, OutputError(model, ids), is_headline=private is not None)
 
 
 def _cut(model: StreamedModel, private: Path, evaluation: Path) -> tuple[Windows, Tensor]:
@@ -191,7 +196,8 @@ def _measure(study: Study, sparsity: str, clients: int, draw: int) -> None:
                 noisy = _residuals(study, statistics, rank, adjacency, noise, clients)
                 exact = sum(noisy.vectors(client)[RESIDUALS] for client in chosen)
                 assert isinstance(exact, Tensor)
-                for _ in range(RELEASES.get((sparsity, clients, rank, adjacency), FEWER_RELEASES)):
+                cell = (sparsity, clients, rank, adjacency)
+                for _ in range(HEADLINE_RELEASES if study.is_headline and cell == HEADLINE else FEWER_RELEASES):
                     totals = noise.released({RESIDUALS: exact.numpy()})
                     masks: Masks = {}
                     for _index, view, sums in _views(study):
@@ -235,6 +241,46 @@ def _measure_votes(
                 noisy = noise.released({matrix.name: totals[matrix.name] for matrix in view.matrices})
                 masks |= centred.choose(view, noisy, survivors=len(chosen))
             study.add((*here, f"votes, client-zero-out, epsilon {epsilon:g}"), draw, masks, central)
+
+
+def _measure_units(study: Study, clients: int, draw: int) -> None:
+    """Measure one draw of votes on heads and neurons, exact and under noise."""
+    federation, chosen = study.federation, range(draw * max(CLIENTS), draw * max(CLIENTS) + clients)
+    units = Units(sparsity=Sparsity.parse(UNIT_SPARSITY)).in_model(federation.model)
+    centred, here = units.centred(), (f"units {UNIT_SPARSITY}", str(clients))
+    public = federation.parties.streams[federation.parties.public or 0]
+    references = {
+        "central": slice(chosen.start * PER_CLIENT, chosen.stop * PER_CLIENT),
+        "public-only": slice(public.start, public.stop),
+    }
+    masks: dict[str, Masks] = {name: {} for name in (*references, "votes, exact")}
+    totals: dict[str, Tensor] = {}
+    sensitivities = []
+    for _index, view, sums in _views(study):
+        dimension = sum(spec.length for spec in centred.specs(view))
+        sensitivities.append((centred.sensitivity(view, "client-zero-out"), dimension))
+        for name, rows in references.items():
+            masks[name] |= units.decide(replace(view, energies=sums.of(rows))).prune_masks
+        for client in chosen:
+            own = replace(view, energies=federation.parties.energies(sums, client))
+            for name, votes in units.decide(own).votes.items():
+                totals[name] = votes.to(torch.int32) + totals.get(name, 0)
+        exact = {name: total.numpy() for name, total in totals.items()}
+        masks["votes, exact"] |= units.choose(view, exact, survivors=clients)
+    for name, found in masks.items():
+        study.add((*here, name), draw, found, masks["central"])
+    low, step = centred.centre
+    for epsilon in EPSILONS:
+        target = PrivacyTarget(place="central", adjacency="client-zero-out", delta=DELTA, epsilon=epsilon)
+        thresholds = Thresholds(minimum_survivors=clients)
+        noises = plan_noise(target, sensitivities, protocol="plain", thresholds=thresholds, num_clients=clients)
+        for _ in range(FEWER_RELEASES):
+            noisy_masks: Masks = {}
+            for (_index, view, _sums), noise in zip(_views(study), noises, strict=True):
+                names = [spec.name for spec in centred.specs(view)]
+                noisy = noise.released({name: (step * totals[name] - clients * low).numpy() for name in names})
+                noisy_masks |= centred.choose(view, noisy, survivors=clients)
+            study.add((*here, f"votes, client-zero-out, epsilon {epsilon:g}"), draw, noisy_masks, masks["central"])
 
 
 def _views(study: Study) -> Iterator[tuple[int, PartyView, InputEnergy]]:
@@ -296,7 +342,7 @@ def _under_replace(federation: Federation) -> str:
 
 
 def _print(figures: list[Figures]) -> None:
-    for sparsity in SPARSITIES:
+    for sparsity in (*SPARSITIES, f"units {UNIT_SPARSITY}"):
         for clients in CLIENTS:
             own = [f for f in figures if f.cell[:2] == (sparsity, str(clients))]
             title = f"sparsity {sparsity}, {clients} clients x {PER_CLIENT} windows, {DRAWS} draws"

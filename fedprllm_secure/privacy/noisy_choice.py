@@ -50,11 +50,9 @@ def plan_choices(target: PrivacyTarget, choices: Sequence[tuple[int, int]], *, n
     def claim(steps: int) -> float:
         return epsilon_of([replace(each, epsilon_each=Fraction(steps, GRID)) for each in releases], target.delta)
 
-    low, high = 0, 1  # enough privacy, and too little
+    low, high = 0, 1  # enough privacy, and too little: in the end the sampler's distance uses up any delta
     while claim(high) <= target.epsilon:
         low, high = high, 2 * high
-        if high > GRID * 1000:
-            break
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if claim(middle) <= target.epsilon else (low, middle)

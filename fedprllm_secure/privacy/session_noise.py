@@ -166,7 +166,7 @@ def _check_can_be_drawn(release: Release, variance: Fraction) -> None:
     except ValueError as error:
         raise InputError(
             f"the target takes noise of standard deviation {math.sqrt(variance):.4g} on integers, more than can be "
-            f"drawn ({error}); allow a larger epsilon, or share less"
+            "drawn; allow a larger epsilon, or share less"
         ) from error
 
 
