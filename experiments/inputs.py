@@ -180,6 +180,8 @@ def public_windows(flags: argparse.Namespace, model: StreamedModel, length: int,
     source = flags.public_data or ("demo" if flags.data == "demo" else None)
     if source is None:
         return None
+    if flags.dp != "none":
+        _refuse_private(flags, "--public-data", flags.public_data)
     if flags.public_windows is None and makes_prior(flags):
         return _as_many_public_windows(flags, model, source, length)
     wanted = flags.public_windows or count
@@ -191,6 +193,25 @@ def public_windows(flags: argparse.Namespace, model: StreamedModel, length: int,
     return cut_windows(
         [documents], open_tokenizer(model), length=length, per_client=wanted, vocabulary_size=model.vocabulary_size
     ).ids
+
+
+def _refuse_private(flags: argparse.Namespace, flag: str, source: str | None) -> None:
+    """Refuse, under differential privacy, clients' text in a place where text is taken to be public.
+
+    Raises:
+        InputError: it is named there.
+    """
+    if source is None or source == "demo" or flags.data == "demo":  # the demo's parts are apart
+        return
+    same_file = (
+        Path(source).expanduser().exists()
+        and Path(source).expanduser().resolve() == Path(flags.data).expanduser().resolve()
+    )
+    if source == flags.data or same_file:
+        raise InputError(
+            f"{flag} {source} is the clients' text: what is made of it or measured on it is not covered by --dp; name "
+            "other text"
+        )
 
 
 def makes_prior(flags: argparse.Namespace) -> bool:
@@ -221,6 +242,8 @@ def evaluation_windows(
     source = flags.eval_data or (data if data == "demo" or data in CORPORA else None)
     if source is None and data is None and flags.model == "demo":
         source = "demo"
+    if getattr(flags, "dp", "none") != "none" and flags.eval_data not in CORPORA:  # presets have test splits
+        _refuse_private(flags, "--eval-data", flags.eval_data)
     if source is None:
         return None
     if is_cut(source):

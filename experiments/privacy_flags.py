@@ -74,7 +74,7 @@ def refuse_what_does_not_go_together(flags: argparse.Namespace, target: PrivacyT
         return
     if flags.scale:
         raise InputError("--scale does not go with --dp: the share of clients that kept a weight is not released")
-    target.adversary(flags.protocol, assumed_colluders=assumed_colluders(flags) or 0)
+    target.adversary(flags.protocol, assumed_colluders=assumed_colluders(flags) or 0)  # refuses plain
     if target.noise == GUMBEL and flags.payload != "units":
         raise InputError(f"--noise {GUMBEL} goes with --payload units alone: it chooses among few things")
     if target.noise == GUMBEL and flags.save_votes:

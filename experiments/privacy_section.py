@@ -25,10 +25,10 @@ from fedprllm_secure.privacy.target import PrivacyTarget
 
 NOT_COVERED = (
     "timing and who leaves, and whatever stands under simulation_only, which a deployment does not have",
+    "errors and refusals of a client: text too short, activations that are not finite, a ledger that refuses",
+    "what a simulation keeps on disk: work/ while it runs, and transcript/",
     "evaluation text, which is taken to be public",
 )
-# Opacus's numerical accountant holds a grid that grows with epsilon squared, and takes exp(epsilon).
-LARGEST_PRV_EPSILON = 300.0
 
 
 def privacy_section(flags: argparse.Namespace, federation: Federation) -> dict[str, Any]:
@@ -95,9 +95,7 @@ def _noise_figures(federation: Federation, target: PrivacyTarget, releases: list
         "continuous_reference": {
             "gaussian_epsilon": gaussian,
             "opacus_rdp_epsilon": opacus_rdp_reference(releases, target.delta),
-            "opacus_prv_epsilon": (
-                opacus_prv_reference(releases, target.delta) if gaussian <= LARGEST_PRV_EPSILON else None
-            ),
+            "opacus_prv_epsilon": opacus_prv_reference(releases, target.delta),
         },
         "sensitivity_grid_units": {
             "l1": sum(sensitivity.l1 for sensitivity in sensitivities),

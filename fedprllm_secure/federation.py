@@ -140,6 +140,8 @@ class Federation:
         _check_vocabulary(windows.ids, model, "the clients' windows")
         if self.baselines.public is not None:
             _check_vocabulary(self.baselines.public, model, "the public windows")
+            if method.privacy is not None:
+                _check_apart(windows.ids, self.baselines.public)
         yardstick = None if self.payload.submits_decision else yardstick_windows(windows.length, model.vocabulary_size)
         self.parties = Parties(
             windows,
@@ -449,27 +451,42 @@ class Federation:
 
     @property
     def releases_made(self) -> list[Release]:
-        """What the run let out: a session that was interrupted after a client had submitted counts too."""
+        """What a finished run let out: a session that was interrupted after a client had submitted counts too."""
         made = self.work.sessions_by_place()
         return [
             release
             for place, releases in enumerate(self._releases_by_place())
-            for _ in range(made.get(place, 0))
+            for _ in range(max(1, made.get(place, 0)))
             for release in releases
         ]
 
     def _releases_by_place(self) -> list[tuple[Release, ...]]:
         if self.noises:
             return [(noise.release,) for noise in self.noises]
-        return [self._contents(index).releases for index in range(self.model.num_blocks)]
+        places = 1 if self.method.is_surveyed else self.model.num_blocks
+        return [self._contents(index).releases for index in range(places)]
 
     def _contents(self, index: int) -> Contents:
         return self._contents_of(index, self.payload, PartyView(prunable_matrices(self.model, index), without_weights))
 
     def _contents_of(self, index: int, payload: Payload, view: PartyView) -> Contents:
         noise = self.noises[index] if self.noises else None
-        choices = self._choices[index] if self.chooses else ()
+        choices = self._choices[index] if self.chooses else None
         return Contents(index, payload.specs(view), payload.public(), noise, choices)
+
+
+def _check_apart(private: Tensor, public: Tensor) -> None:
+    """Refuse public windows that are a client's: what is made of public text is released without any noise.
+
+    Raises:
+        InputError: a client's window stands among them.
+    """
+    known = {row.numpy().tobytes() for row in public}
+    if any(row.numpy().tobytes() in known for row in private):
+        raise InputError(
+            "a client's window stands among the public windows: whatever is made of public text is released without "
+            "noise, so under differential privacy it must be other text (--public-data)"
+        )
 
 
 def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:

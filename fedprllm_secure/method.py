@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,8 +69,8 @@ class Method:
                 raise InputError(f"{name}={getattr(self, name)} must be one of {', '.join(values)}")
         if self.rank < 1:
             raise InputError(f"rank={self.rank} must be at least 1")
-        if self.clip is not None and not 0 < self.clip < math.inf:
-            raise InputError(f"clip={self.clip} must be above 0 and finite")
+        if self.clip is not None and not 1e-100 < self.clip < 1e100:
+            raise InputError(f"clip={self.clip} must be above 0 and of sensible size")
         if self.payload == "statistics" and self.schedule.propagate == "local":
             raise InputError(
                 "propagate=local does not go with payload=statistics, which takes dense or global: a client that "

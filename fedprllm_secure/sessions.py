@@ -43,14 +43,15 @@ class Contents:
         specs: its vectors, without noise.
         public: what parties must agree on beside the run's settings.
         noise: what is added to the totals, if anything.
-        choices: what a trusted server releases of the totals, where it does not release the totals themselves.
+        choices: what a trusted server releases of the totals, where it does not release the totals themselves; None
+            where it does.
     """
 
     place: int
     specs: tuple[VectorSpec, ...]
     public: Mapping[str, Any] = field(default_factory=dict)
     noise: SessionNoise | None = None
-    choices: tuple[Release, ...] = ()
+    choices: tuple[Release, ...] | None = None
 
     @property
     def noisy_specs(self) -> tuple[VectorSpec, ...]:
@@ -60,7 +61,7 @@ class Contents:
     @property
     def releases(self) -> tuple[Release, ...]:
         """What clients let out by taking part."""
-        if self.choices:
+        if self.choices is not None:
             return self.choices
         if self.noise is not None:
             return (self.noise.release,)

@@ -31,18 +31,20 @@ READERS = "readers of the output; the server is trusted"
 SERVER_ALONE = "the server alone, if it follows the protocol"
 
 
-def server_with_colluders(colluders: int) -> str:
+def server_with_colluders(colluders: int, *, may_lie: bool = True) -> str:
     """Name the adversary of noise that clients add: the server and clients that tell it what they know.
 
     Args:
         colluders: clients that may help the server, at least 0.
+        may_lie: whether the server may also depart from the protocol.
 
     Raises:
         InputError: it is negative.
     """
     if colluders < 0:
         raise InputError(f"assumed_colluders={colluders} must be at least 0")
-    return f"server with {colluders} colluding client{'s' * (colluders != 1)}"
+    server = "server" if may_lie else "server that follows the protocol,"
+    return f"{server} with {colluders} colluding client{'s' * (colluders != 1)}"
 
 
 def check_adjacency(adjacency: str) -> Adjacency:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from fedprllm_secure.privacy.gaussian import check_delta, composed_mu, gaussian_epsilon
@@ -18,6 +18,7 @@ from fedprllm_secure.privacy.release import Release
 from fedprllm_secure.privacy.renyi import ORDERS
 
 PRV_ERROR = 0.01  # Opacus's own default
+LARGEST_PRV_EPSILON = 300.0  # its grid grows with epsilon squared, and it takes exp(epsilon)
 
 
 def noise_multipliers(releases: Iterable[Release]) -> list[tuple[float, int]]:
@@ -64,13 +65,16 @@ def opacus_rdp_reference(releases: Iterable[Release], delta: float) -> float:
         return max(0.0, accountant.get_epsilon(delta, alphas=orders))
 
 
-def opacus_prv_reference(releases: Iterable[Release], delta: float, *, error: float = PRV_ERROR) -> float:
+def opacus_prv_reference(releases: Sequence[Release], delta: float, *, error: float = PRV_ERROR) -> float:
     """Give the upper bound of Opacus's numerical accountant (privacy loss random variables).
 
     Args:
         releases: none at all cost nothing.
         delta: in (0, 1).
         error: how far the bound may be above the exact value; time grows as it falls.
+
+    Returns:
+        Infinite past an epsilon of 300, which it has no memory for.
 
     Raises:
         InputError: delta is out of range.
@@ -83,6 +87,8 @@ def opacus_prv_reference(releases: Iterable[Release], delta: float, *, error: fl
     accountant.history = _history(releases)
     if not accountant.history:
         return 0.0  # Opacus fails on an empty history
+    if gaussian_reference(releases, delta) > LARGEST_PRV_EPSILON:
+        return math.inf
     with _known_warnings():
         return max(0.0, float(accountant.get_epsilon(delta, eps_error=error)))
 

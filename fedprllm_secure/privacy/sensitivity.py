@@ -85,8 +85,9 @@ def votes_sensitivity(groups: Iterable[VoteGroups], *, a: int, b: int, adjacency
         adjacency: what neighbouring inputs differ in.
 
     Raises:
-        InputError: window-zero-out, which has no meaning for votes: no mask is a window's own.
-        ValueError: a or b is out of range, or nobody can move the sum.
+        InputError: window-zero-out, which has no meaning for votes: no mask is a window's own; or nobody can move the
+            sum.
+        ValueError: a or b is out of range.
     """
     if not 0 <= a <= b or b < 1:
         raise ValueError(f"a={a} must be in [0, b={b}], and b at least 1")
@@ -101,7 +102,7 @@ def votes_sensitivity(groups: Iterable[VoteGroups], *, a: int, b: int, adjacency
         else:
             l1, l2_squared = l1 + (b - a) * ones + a * zeros, l2_squared + (b - a) ** 2 * ones + a**2 * zeros
     if l1 == 0:
-        raise ValueError("groups hold no vote that one client could move")
+        raise InputError("nothing would be removed at this sparsity, so there is no vote that noise could hide")
     return Sensitivity(l1, l2_squared)
 
 

@@ -128,7 +128,7 @@ def plan_noise(
         Release(
             mechanism=target.noise,
             adjacency=target.adjacency,
-            adversary=target.adversary(protocol, assumed_colluders=colluders),
+            adversary=target.adversary(protocol, assumed_colluders=colluders, is_sparse=thresholds.neighbours > 0),
             dimension=dimension,
             sensitivity=sensitivity,
             variance=Fraction(sensitivity.l2_squared),

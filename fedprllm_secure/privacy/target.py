@@ -65,8 +65,11 @@ class PrivacyTarget:
         if self.noise == GUMBEL and self.epsilon is None:
             raise InputError(f"noise={GUMBEL} takes epsilon: a choice has no noise multiplier")
 
-    def adversary(self, protocol: str, *, assumed_colluders: int) -> str:
+    def adversary(self, protocol: str, *, assumed_colluders: int, is_sparse: bool = False) -> str:
         """Name whom the claim holds against, which the protocol decides where clients add the noise.
+
+        A sparse graph guarantees enough honest shares in a sum only against a server that follows the protocol; where
+        its degree would do against a liar too, that is not claimed here.
 
         Raises:
             InputError: the protocol shows the server every client's vector, with no more than a share of noise on it.
@@ -78,7 +81,9 @@ class PrivacyTarget:
                 "dp=distributed does not go with protocol=plain: the server would see each client's vector under a "
                 "share of the noise that protects nothing; use protocol=additive, or dp=central"
             )
-        return server_with_colluders(assumed_colluders) if protocol == "additive" else SERVER_ALONE
+        if protocol != "additive":
+            return SERVER_ALONE
+        return server_with_colluders(assumed_colluders, may_lie=not is_sparse)
 
     def public(self) -> dict[str, Any]:
         """List what parties must agree on, as JSON can hold it."""

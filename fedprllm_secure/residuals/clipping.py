@@ -43,7 +43,7 @@ def to_grid(coordinates: Tensor, *, clip: float, bound: int) -> Tensor:
     whole = (coordinates * scale).trunc().to(torch.int64)
     over = (whole * whole).sum(1) > bound * bound  # by the rounding of a norm
     whole[over] -= whole[over].sign()
-    if bool(((whole * whole).sum(1) > bound * bound).any()):
+    if bool((whole.abs() > bound).any()) or bool(((whole * whole).sum(1) > bound * bound).any()):
         raise AssertionError("a clipped contribution is above its bound")
     return whole
 

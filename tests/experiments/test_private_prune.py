@@ -567,3 +567,14 @@ def test_help_explains_all_four_adjacencies(cli: Callable[..., Ran], inputs: Inp
     ):
         assert words in section
     assert "default 0, or 1 under --dp distributed" in shown
+
+
+@pytest.mark.parametrize("flag", ["public_data", "eval_data"])
+def test_clients_text_is_not_taken_for_public_text(prune, inputs, tmp_path, flag):
+    """Under --dp neither prior nor perplexity may be made of the clients' own file."""
+    asked = {"dp": "central", "epsilon": 3, "delta": 1e-5, "adjacency": "client-replace", flag: inputs.text}
+    ran = prune(tmp_path / "run", **asked)
+
+    assert ran.status == 2
+    assert f"--{flag.replace('_', '-')}" in ran.line
+    assert "is the clients' text" in ran.line

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
-from fedprllm_secure import StreamedModel, evaluation, federation
+from fedprllm_secure import StreamedModel, evaluation, propagation
 from fedprllm_secure import prune as prune_from_python
 from fedprllm_secure.data import read_windows
 from fedprllm_secure.hidden_states import HiddenStates
@@ -107,7 +107,7 @@ def test_who_leaves_is_drawn_anew_by_seed_and_by_block(prune, tmp_path):
 def kept_dtypes(monkeypatch) -> dict[str, list[torch.dtype]]:
     """Watch in which dtypes hidden states are kept while pruning and while measuring."""
     seen: dict[str, list[torch.dtype]] = {"prune": [], "evaluate": []}
-    for place, module in (("prune", federation), ("evaluate", evaluation)):
+    for place, module in (("prune", propagation), ("evaluate", evaluation)):
 
         def make(rows, shape, dtype, *, place=place, **options):
             seen[place].append(dtype)

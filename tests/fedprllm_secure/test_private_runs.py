@@ -296,3 +296,23 @@ def test_shares_that_the_server_sees_are_refused(model: StreamedModel, tmp_path:
     chosen = make_method(privacy=target("distributed"))
     with pytest.raises(InputError, match="dp=distributed does not go with protocol=plain"):
         run(model, tmp_path, chosen)
+
+
+def test_public_text_that_is_a_clients_is_refused(model: StreamedModel, tmp_path: Path) -> None:
+    """What is made of public text is released without noise; one window in common is one too many."""
+    mixed = torch.cat([PUBLIC, WINDOWS.ids[3:4]])
+    for payload, propagate in (("statistics", "dense"), ("votes", "local")):
+        chosen = method("central", payload=payload, propagate=propagate)
+        with pytest.raises(InputError, match="a client's window stands among the public windows"):
+            Federation(model, WINDOWS, chosen, WorkFolder(tmp_path / payload), baselines=Baselines(public=mixed))
+    Federation(model, WINDOWS, make_method(), WorkFolder(tmp_path / "exact"), baselines=Baselines(public=mixed))
+
+
+def test_a_sparse_graph_claims_no_lying_server() -> None:
+    """Enough honest shares in a sum are guaranteed there only if the server follows the protocol."""
+    shared = target("distributed")
+
+    assert shared.adversary("additive", assumed_colluders=2) == "server with 2 colluding clients"
+    assert shared.adversary("additive", assumed_colluders=2, is_sparse=True) == (
+        "server that follows the protocol, with 2 colluding clients"
+    )
