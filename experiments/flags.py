@@ -186,8 +186,8 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of differential privacy."""
     privacy = parser.add_argument_group(
         "differential privacy",
-        "Noise on the totals, and a proven claim about them: with --dp, what result.json says outside simulation_only "
-        "depends on private text through noisy totals alone, and exact totals are never written.",
+        "Noise on the totals, and a proven claim about them: with --dp, what is not under simulation_only in "
+        "result.json depends on private text through noisy totals alone, and exact totals are never written.",
     )
     privacy.add_argument(
         "--dp",

@@ -70,7 +70,7 @@ class Method:
         if self.rank < 1:
             raise InputError(f"rank={self.rank} must be at least 1")
         if self.clip is not None and not 1e-100 < self.clip < 1e100:
-            raise InputError(f"clip={self.clip} must be above 0 and of sensible size")
+            raise InputError(f"clip={self.clip} must be above 0 and finite, and of sensible size")
         if self.payload == "statistics" and self.schedule.propagate == "local":
             raise InputError(
                 "propagate=local does not go with payload=statistics, which takes dense or global: a client that "
