@@ -112,7 +112,8 @@ def cost_table(result: Mapping[str, Any]) -> Table:
     """Lay out what the protocol's steps cost a client and the server, all sessions together."""
     protocol, steps = result["protocol"], result["bytes"]
     bits = steps["submit"]["client_up_max_bytes"] * 8 / result["sparsity"]["prunable_weights"]
-    table = Table(title=f"cost of protocol {protocol['name']}: a client submits {bits:.2f} bits a weight")
+    submitted = f"{bits:.2f} bits a weight" if bits >= 0.1 else _size(steps["submit"]["client_up_max_bytes"])
+    table = Table(title=f"cost of protocol {protocol['name']}: a client submits {submitted}")
     table.add_column("step", no_wrap=True)
     for name in ("client up", "client down", "server in", "server out", "client", "server"):
         table.add_column(name, justify="right")
