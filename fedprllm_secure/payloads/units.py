@@ -23,6 +23,7 @@ from torch import Tensor
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.models.units import UnitKind, unit_kinds
+from fedprllm_secure.payloads.centring import AS_THEY_ARE, Centre, centred_votes, vote_spec
 from fedprllm_secure.payloads.party_view import Decision, PartyView
 from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.privacy.release import Sensitivity
@@ -59,7 +60,7 @@ class Units:
     pruner: str = "wanda"
     ties: Ties = "magnitude"
     seed: int = 0
-    centre: tuple[int, int] = (0, 1)
+    centre: Centre = AS_THEY_ARE
     kinds: tuple[UnitKind, ...] = ()
     epsilon_each: Fraction | None = None
     score_range: int = 1
@@ -129,9 +130,7 @@ class Units:
 
     def specs(self, view: PartyView) -> tuple[VectorSpec, ...]:
         """One vector a kind, such as ``model.layers.0.heads``, as long as it has units."""
-        low, step = self.centre
-        bound, signed = max(low, step - low), low > 0
-        return tuple(VectorSpec(kind.name, kind.count, bound, signed) for kind in self._of_block(view))
+        return tuple(vote_spec(kind.name, kind.count, self.centre) for kind in self._of_block(view))
 
     def decide(self, view: PartyView) -> Decision:
         """Remove the units that add least to the residual stream; votes are uint8 (units,).
@@ -152,10 +151,7 @@ class Units:
     def vectors(self, view: PartyView, decision: Decision | None) -> Mapping[str, Tensor]:
         """Give the votes, centred if they are to be."""
         assert decision is not None  # this payload submits decisions
-        low, step = self.centre
-        if (low, step) == (0, 1):
-            return decision.votes
-        return {name: votes.to(torch.int8).mul_(step).sub_(low) for name, votes in decision.votes.items()}
+        return centred_votes(decision.votes, self.centre)
 
     def choose(self, view: PartyView, totals: Mapping[str, NDArray[Any]], *, survivors: int) -> dict[str, Tensor]:
         """Remove the units with the most votes, exactly as many of each kind as the sparsity says.

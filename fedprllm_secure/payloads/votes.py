@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.payloads.centring import AS_THEY_ARE, Centre, centred_votes, vote_spec
 from fedprllm_secure.payloads.party_view import Decision, PartyView
 from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.privacy.release import Sensitivity
@@ -49,7 +50,7 @@ class Votes:
     local_group: Group = "row"
     ties: Ties = "magnitude"
     seed: int = 0
-    centre: tuple[int, int] = (0, 1)
+    centre: Centre = AS_THEY_ARE
 
     submits_decision = True
 
@@ -93,9 +94,7 @@ class Votes:
 
     def specs(self, view: PartyView) -> tuple[VectorSpec, ...]:
         """One vector a matrix, as long as it has weights."""
-        low, step = self.centre
-        bound, signed = max(low, step - low), low > 0
-        return tuple(VectorSpec(matrix.name, matrix.numel, bound, signed) for matrix in view.matrices)
+        return tuple(vote_spec(matrix.name, matrix.numel, self.centre) for matrix in view.matrices)
 
     def decide(self, view: PartyView) -> Decision:
         """Let the local pruner decide, matrix by matrix; the votes are views of the prune masks, uint8."""
@@ -110,10 +109,7 @@ class Votes:
     def vectors(self, view: PartyView, decision: Decision | None) -> Mapping[str, Tensor]:
         """Give the votes, centred if they are to be."""
         assert decision is not None  # this payload submits decisions
-        low, step = self.centre
-        if (low, step) == (0, 1):
-            return decision.votes
-        return {name: votes.to(torch.int8).mul_(step).sub_(low) for name, votes in decision.votes.items()}
+        return centred_votes(decision.votes, self.centre)
 
     def choose(self, view: PartyView, totals: Mapping[str, NDArray[Any]], *, survivors: int) -> dict[str, Tensor]:
         """Remove the weights with the most votes, exactly as many as the sparsity says in every group."""
