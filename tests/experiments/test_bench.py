@@ -81,6 +81,7 @@ def test_the_limit_counts_every_thread(short, monkeypatch):
     assert made == [1 << 20] * 3
 
 
+@pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")  # by flwr
 def test_protocols_are_measured(short, monkeypatch, capsys):
     """One run prints a row for every protocol, the limits, and what lost clients cost the server of additive."""
     monkeypatch.setenv("COLUMNS", "160")
