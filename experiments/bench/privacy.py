@@ -8,23 +8,20 @@ draws; its interval is a paired bootstrap over draws of clients, releases going 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 
 from experiments import inputs
 from experiments.bench.output_error import OutputError
+from experiments.bench.privacy_figures import Figures, FiguresFile, print_tables
 from fedprllm_secure import Baselines, Federation, Method, Partition, Schedule, Sparsity, StreamedModel, WorkFolder
 from fedprllm_secure.calibration import InputEnergy
 from fedprllm_secure.data import Windows, cut_evaluation, cut_windows, read_documents, split_documents
@@ -49,33 +46,14 @@ EPSILONS, DELTA = (1.0, 3.0, 8.0), 1e-5
 SPARSITIES = ("0.5", "0.7")
 RANKS = (32, 1000)
 UNIT_SPARSITY = "0.25"
+UNITS = f"units {UNIT_SPARSITY}"
 HEADLINE = ("0.7", 64, 1000, "window-zero-out")  # where private text is another domain's
 HEADLINE_RELEASES, FEWER_RELEASES, VOTE_RELEASES = 20, 3, 1
-BOOTSTRAPS = 10_000
 Masks = dict[str, Tensor]
 
 
 def _looked_up(masks: Masks, _index: int, matrix: PrunableMatrix) -> Tensor:
     return masks[matrix.name]
-
-
-@dataclass(slots=True)
-class Figures:
-    """What was measured of one mask.
-
-    Attributes:
-        cell: how the mask came about.
-        draw: which clients.
-        output_error: relative output error of the layers, their mean.
-        agreement: share of weights on which it agrees with central.
-        perplexity: on the evaluation windows; None until measured.
-    """
-
-    cell: tuple[str, ...]
-    draw: int
-    output_error: float
-    agreement: float
-    perplexity: float | None = None
 
 
 @dataclass(slots=True)
@@ -104,6 +82,12 @@ class Study:
         if len(self.waiting) >= 16:
             self.flush()
 
+    def taken(self) -> list[Figures]:
+        """Give what was measured since the last call, perplexities too."""
+        self.flush()
+        taken, self.figures = self.figures, []
+        return taken
+
     def flush(self) -> None:
         """Measure the perplexities that wait."""
         variants = {str(number): masked(partial(_looked_up, masks)) for number, (_, masks) in enumerate(self.waiting)}
@@ -115,26 +99,39 @@ class Study:
 
 
 def bench_privacy(private: Path | None, evaluation: Path | None, table: Path | None) -> None:
-    """Run every cell and print the tables."""
+    """Run every cell that the table does not hold yet, and print the tables.
+
+    Raises:
+        InputError: one of the texts is missing, or the table holds figures of another run.
+    """
     if (private is None) != (evaluation is None):
         raise InputError("--private and --evaluation go together: text of one kind, and held-out text of that kind")
+    settings = {
+        "private": None if private is None else private.name,
+        "evaluation": None if evaluation is None else evaluation.name,
+        "per_client": PER_CLIENT,
+        "length": LENGTH,
+        "evaluation_windows": EVALUATION_WINDOWS,
+        "epsilons": EPSILONS,
+        "delta": DELTA,
+        "ranks": RANKS,
+        "releases": (HEADLINE_RELEASES, FEWER_RELEASES, VOTE_RELEASES),
+    }
+    kept = FiguresFile(table, settings)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         study = _survey(Path(folder), private, evaluation)
-        for sparsity in SPARSITIES:
-            for clients in CLIENTS:
-                for draw in track(range(DRAWS), f"sparsity {sparsity}, {clients} clients: draws"):
+        cells = [(sparsity, clients) for clients in reversed(CLIENTS) for sparsity in (*SPARSITIES, UNITS)]
+        for sparsity, clients in cells:
+            for draw in track(range(DRAWS), f"sparsity {sparsity}, {clients} clients: draws"):
+                if kept.has(sparsity, str(clients), str(draw)):
+                    continue
+                if sparsity == UNITS:
+                    _measure_units(study, clients, draw)
+                else:
                     _measure(study, sparsity, clients, draw)
-        for clients in CLIENTS:
-            for draw in track(range(DRAWS), f"units, {clients} clients: draws"):
-                _measure_units(study, clients, draw)
-        study.flush()
-    _print(study.figures)
+                kept.add(study.taken(), sparsity, str(clients), str(draw))
+    print_tables(kept.all(), windows_per_client=PER_CLIENT)
     print(_under_replace(study.federation))
-    if table is not None:
-        rows = [
-            json.dumps({"cell": list(f.cell), **{n: getattr(f, n) for n in f.__slots__[1:]}}) for f in study.figures
-        ]
-        table.write_text("\n".join(rows) + "\n")
 
 
 def _survey(folder: Path, private: Path | None, evaluation: Path | None) -> Study:
@@ -247,7 +244,7 @@ def _measure_units(study: Study, clients: int, draw: int) -> None:
     """Measure one draw of votes on heads and neurons, exact and under noise."""
     federation, chosen = study.federation, range(draw * max(CLIENTS), draw * max(CLIENTS) + clients)
     units = Units(sparsity=Sparsity.parse(UNIT_SPARSITY)).in_model(federation.model)
-    centred, here = units.centred(), (f"units {UNIT_SPARSITY}", str(clients))
+    centred, here = units.centred(), (UNITS, str(clients))
     public = federation.parties.streams[federation.parties.public or 0]
     references = {
         "central": slice(chosen.start * PER_CLIENT, chosen.stop * PER_CLIENT),
@@ -339,61 +336,3 @@ def _under_replace(federation: Federation) -> str:
         found.append(epsilon_of([replace(release, sensitivity=twice, adjacency="window-replace")], DELTA))
     pairs = ", ".join(f"{epsilon:g}: {other:.3g}" for epsilon, other in zip(EPSILONS, found, strict=True))
     return f"epsilon of the same noise under replace instead of zero-out: {pairs}"
-
-
-def _print(figures: list[Figures]) -> None:
-    for sparsity in (*SPARSITIES, f"units {UNIT_SPARSITY}"):
-        for clients in CLIENTS:
-            own = [f for f in figures if f.cell[:2] == (sparsity, str(clients))]
-            title = f"sparsity {sparsity}, {clients} clients x {PER_CLIENT} windows, {DRAWS} draws"
-            out = Table(
-                *(
-                    "mask",
-                    "perplexity",
-                    "output error",
-                    "agrees with central",
-                    "share kept: perplexity",
-                    "output error",
-                ),
-                title=title,
-            )
-            for name in dict.fromkeys(f.cell[2] for f in own):
-                out.add_row(name, *_row(own, name))
-            Console(width=180).print(out)
-
-
-def _row(figures: list[Figures], name: str) -> list[str]:
-    mine = [f for f in figures if f.cell[2] == name]
-    cells = []
-    for field_name, digits in (("perplexity", 2), ("output_error", 4), ("agreement", 4)):
-        values = _by_draw(mine, field_name)
-        cells.append("" if values is None else f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}")
-    if name in ("central", "public-only"):
-        return [*cells, "", ""]
-    for field_name in ("perplexity", "output_error"):
-        cells.append(_share(figures, mine, field_name))
-    return cells
-
-
-def _by_draw(figures: list[Figures], name: str) -> np.ndarray | None:
-    """Give the mean over releases for every draw; None where it was not measured."""
-    by_draw: Mapping[int, list[float]] = {draw: [] for draw in range(DRAWS)}
-    for each in figures:
-        if (value := getattr(each, name)) is not None:
-            by_draw[each.draw].append(value)
-    if not all(by_draw.values()):
-        return None
-    return np.array([np.mean(values) for values in by_draw.values()])
-
-
-def _share(figures: list[Figures], mine: list[Figures], name: str) -> str:
-    private = _by_draw(mine, name)
-    public = _by_draw([f for f in figures if f.cell[2] == "public-only"], name)
-    central = _by_draw([f for f in figures if f.cell[2] == "central"], name)
-    if private is None or public is None or central is None:
-        return ""
-    generator = np.random.default_rng(0)
-    picks = generator.integers(0, DRAWS, (BOOTSTRAPS, DRAWS))
-    gained, possible = (public - private)[picks].mean(1), (public - central)[picks].mean(1)
-    low, high = np.quantile(gained / possible, [0.025, 0.975])
-    return f"{(public - private).mean() / (public - central).mean():.2f} [{low:.2f}, {high:.2f}]"
