@@ -1,0 +1,1 @@
+"""Audits: membership inference on what each adversary of a run really sees."""
