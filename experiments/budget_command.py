@@ -16,8 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.budget_tables import accounts_table, notes, plan_table, releases_table
+from experiments.budget_tables import accounts_table, notes, plan_table, releases_table, show_table
 from experiments.flags import positive
+from experiments.ledger_names import ledgers_named_after
 from experiments.result import finite
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.privacy import (
@@ -143,7 +144,7 @@ def _show(flags: argparse.Namespace) -> int:
             raise InputError(f"--{name} belongs to a plan or a new budget; add --plan or --open")
     if flags.ledger is None:
         raise InputError("--ledger is needed: name the ledger to show, or add --plan")
-    ledger = Ledger(flags.ledger)
+    ledger = _existing(flags.ledger)
     book = ledger.book()
     if flags.data_set is not None:
         ledger.account(flags.data_set)
@@ -153,14 +154,30 @@ def _show(flags: argparse.Namespace) -> int:
     if flags.json:
         print(json.dumps(finite({"ledger": str(ledger.file), "data_sets": statements}), indent=2))
         return 0
-    console = Console()
-    console.print(accounts_table(statements, title=f"{ledger.file}: {len(statements)} data sets"))
+    number_of = f"{len(statements)} data set{'s' * (len(statements) != 1)}"
+    show_table(accounts_table(statements, title=f"{ledger.file}: {number_of}"))
     for statement in statements:
         if statement["releases"]:
-            console.print(releases_table(statement))
+            show_table(releases_table(statement))
     for line in notes(statements):
-        console.print(line, soft_wrap=True)
+        Console().print(line, soft_wrap=True)
     return 0
+
+
+def _existing(file: Path) -> Ledger:
+    """Name a ledger that is to be there already.
+
+    Raises:
+        InputError: it is not, and the ledgers of a simulation's clients are, which are named after the same file.
+    """
+    siblings = [] if file.expanduser().exists() else ledgers_named_after(file)
+    if siblings:
+        others = f" to {siblings[-1].name}" if len(siblings) > 1 else ""
+        raise InputError(
+            f"no ledger at {file}; each simulated client has its own: {siblings[0].name}{others} "
+            f"(--ledger {siblings[0]})"
+        )
+    return Ledger(file)
 
 
 def _statement(book: Book, account: Account) -> dict[str, Any]:
@@ -211,7 +228,7 @@ def _plan(flags: argparse.Namespace) -> int:
     if (flags.ledger is None) != (flags.data_set is None):
         raise InputError("--ledger and --data-set go together in a plan")
     if flags.ledger is not None:
-        budget = Ledger(flags.ledger).account(flags.data_set).budget
+        budget = _existing(flags.ledger).account(flags.data_set).budget
         if budget is not None:
             delta, adjacency = delta or budget.delta, adjacency or budget.adjacency
     if delta is None or adjacency is None:
@@ -229,7 +246,7 @@ def _plan(flags: argparse.Namespace) -> int:
     if flags.json:
         print(json.dumps(finite(figures), indent=2))
     else:
-        Console().print(plan_table(figures, flags.data_set))
+        show_table(plan_table(figures, flags.data_set))
     return 0
 
 

@@ -6,9 +6,23 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from fedprllm_secure.privacy.budget import Budget
+
+WIDEST = 10_000  # characters; wider than any of these tables
+
+
+def show_table(table: Table) -> None:
+    """Print a table whole: a terminal folds what is too wide, and a file or pipe takes lines of any length."""
+    for column in table.columns:
+        column.overflow = "fold"
+    console = Console()
+    if not console.is_terminal:
+        natural = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+        console.width = max(console.width, natural)
+    console.print(table)
 
 
 def accounts_table(statements: Sequence[Mapping[str, Any]], *, title: str) -> Table:

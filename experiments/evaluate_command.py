@@ -1,4 +1,4 @@
-"""``fedprllm evaluate``: perplexity of a model, dense and under prune masks that a run saved."""
+"""``fedprllm evaluate``: perplexity of a model, as it is and under prune masks that a run saved."""
 
 from __future__ import annotations
 
@@ -12,21 +12,28 @@ from rich.table import Table
 
 from experiments import inputs
 from experiments.console import PhaseBars
+from experiments.model_card import is_pruned, window_length_of
 from experiments.result import finite
 from fedprllm_secure.artifacts import mask_model_sha256, saved_masks
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.evaluation import Variant, dense, perplexities
 
+# What the model itself is called: one that a run pruned is not dense.
+DENSE, AS_SAVED = "dense", "as saved"
+
 
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     model = inputs.open_model(flags)
+    folder = model.checkpoint.folder
+    if flags.window_length is None:
+        flags.window_length = window_length_of(folder)
     length = inputs.window_length(flags, model)
     evaluation = inputs.evaluation_windows(flags, model, length)
     if evaluation is None:
         raise InputError("--eval-data is needed: name a text to measure perplexity on")
     ids, covered = evaluation
-    variants: dict[str, Variant] = {"dense": dense}
+    variants: dict[str, Variant] = {AS_SAVED if is_pruned(folder) else DENSE: dense}
     variants |= {str(file): saved_masks(model, file) for file in flags.prune_masks}
     for file in flags.prune_masks:
         if mask_model_sha256(file) not in (None, model.checkpoint.sha256):

@@ -165,6 +165,14 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
     result.add_argument("--save-model", action="store_true", help="DIR/model, loads with from_pretrained")
     result.add_argument("--save-votes", action="store_true", help="DIR/votes.safetensors, the totals")
     result.add_argument("--save-transcript", action="store_true", help="DIR/transcript, every byte the server saw")
+    result.add_argument(
+        "--canaries",
+        type=positive,
+        metavar="K",
+        help="for fedprllm audit, in simulation only: K of the clients' windows are drawn, and a fair coin decides for "
+        "each whether the client uses it or a fresh one of the same text that no client holds; DIR/coins.json says how "
+        "they fell. Windows already cut need K more rows than the clients hold",
+    )
     result.add_argument("--json", action="store_true", help="print result.json instead of the tables")
     result.add_argument(
         "--baselines",
@@ -248,8 +256,8 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that ``prune`` and ``evaluate`` share."""
+def add_model_flags(parser: argparse.ArgumentParser, *, evaluates: bool = True) -> None:
+    """Add the flags that commands on a model share; those of evaluation where it ``evaluates``."""
     model = parser.add_argument_group("model")
     model.add_argument("--model", required=True, help="demo, a hub name (owner/name) or a model folder")
     model.add_argument("--model-sha256", metavar="DIGEST", help="refuse a model with another digest")
@@ -278,19 +286,20 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--batch-windows", type=positive, default=2, metavar="B", help="windows a forward pass; default 2"
     )
-    text = parser.add_argument_group("evaluation")
-    text.add_argument(
-        "--eval-data",
-        metavar="SOURCE",
-        help="text for perplexity (default: the demo's or the corpus's own test split; none for files)",
-    )
-    text.add_argument("--eval-windows", type=positive, default=64, metavar="N", help="windows of it (default 64)")
-    text.add_argument(
+    model.add_argument(
         "--window-length",
         type=positive,
         metavar="T",
         help="tokens a window (default: as cut, 256 for the demo model, else 2048 or the model's context if shorter)",
     )
+    if evaluates:
+        text = parser.add_argument_group("evaluation")
+        text.add_argument(
+            "--eval-data",
+            metavar="SOURCE",
+            help="text for perplexity (default: the demo's or the corpus's own test split; none for files)",
+        )
+        text.add_argument("--eval-windows", type=positive, default=64, metavar="N", help="windows of it (default 64)")
 
 
 def positive(text: str) -> int:

@@ -23,6 +23,7 @@ from fedprllm_secure.data import (
     characters_for,
     covered_bytes,
     cut_evaluation,
+    cut_further,
     cut_windows,
     read_documents,
     read_windows,
@@ -150,7 +151,74 @@ def client_windows(flags: argparse.Namespace, model: StreamedModel, length: int,
             length=length,
             vocabulary_size=model.vocabulary_size,
         )
-    needed = characters_for(flags.windows_per_client * length)
+    return _cut(_parts(flags, length, notes), flags, model, length)
+
+
+def windows_and_further(
+    flags: argparse.Namespace, model: StreamedModel, length: int, notes: list[str], *, canaries: int
+) -> tuple[Windows, list[Tensor]]:
+    """Read or cut windows as :func:`client_windows`, and further ones of the same source that no client holds.
+
+    Args:
+        flags: of the command.
+        model: the public model.
+        length: tokens a window.
+        notes: receives what the user should know of the choice.
+        canaries: how many further windows are wanted over all clients.
+
+    Returns:
+        The clients' windows, and int64 (windows, length) of further ones: those of each client's part, as many as it
+        can have slots for; or, where windows are cut already, the rows that follow the clients', for all of them.
+
+    Raises:
+        fedprllm_secure.data.DataError: as :func:`client_windows`.
+        InputError: windows that are cut already are no more than the clients hold.
+    """
+    if is_cut(flags.data):
+        _refuse_cutting(flags)
+        return _read_with_further(flags, model, length, canaries)
+    most = min(canaries, flags.windows_per_client)
+    parts = _parts(flags, length, notes, further=most)
+    further = cut_further(
+        parts,
+        open_tokenizer(model),
+        length=length,
+        after=flags.windows_per_client,
+        most=most,
+        vocabulary_size=model.vocabulary_size,
+    )
+    return _cut(parts, flags, model, length), further
+
+
+def _read_with_further(
+    flags: argparse.Namespace, model: StreamedModel, length: int, canaries: int
+) -> tuple[Windows, list[Tensor]]:
+    own, (rows, _) = flags.clients * flags.windows_per_client, windows_shape(Path(flags.data))
+    if rows < own + canaries:
+        raise InputError(
+            f"--canaries {canaries} needs {own + canaries} windows in {flags.data}: {own} of the clients and "
+            f"{canaries} that no client holds, after them; it holds {rows}. Give text instead, or save more rows"
+        )
+    ids = read_windows(
+        Path(flags.data), num_clients=1, per_client=rows, length=length, vocabulary_size=model.vocabulary_size
+    ).ids
+    held = Windows(ids[:own], num_clients=flags.clients, per_client=flags.windows_per_client, length=length)
+    return held, [ids[own:]]
+
+
+def _cut(parts: list[list[Document]], flags: argparse.Namespace, model: StreamedModel, length: int) -> Windows:
+    return cut_windows(
+        parts,
+        open_tokenizer(model),
+        length=length,
+        per_client=flags.windows_per_client,
+        vocabulary_size=model.vocabulary_size,
+    )
+
+
+def _parts(flags: argparse.Namespace, length: int, notes: list[str], *, further: int = 0) -> list[list[Document]]:
+    """Split the clients' text, enough for their windows and so many further ones each."""
+    needed = characters_for((flags.windows_per_client + further) * length)
     names: set[str | None] = set()
     parts = split_documents(
         _naming(_documents(flags, flags.data, "train"), names),
@@ -163,13 +231,7 @@ def client_windows(flags: argparse.Namespace, model: StreamedModel, length: int,
         notes.append(
             f"{len(names)} owners of text were found; those with the most text are the {flags.clients} clients"
         )
-    return cut_windows(
-        parts,
-        open_tokenizer(model),
-        length=length,
-        per_client=flags.windows_per_client,
-        vocabulary_size=model.vocabulary_size,
-    )
+    return parts
 
 
 def public_windows(flags: argparse.Namespace, model: StreamedModel, length: int, count: int) -> Tensor | None:

@@ -1,8 +1,12 @@
-"""The model card of a pruned model: how it was made, what is claimed of it, and nothing of where private text lies."""
+"""The model card of a pruned model: how it was made, what is claimed of it, and nothing of where private text lies.
+
+Its head tells ``fedprllm evaluate`` that the model was pruned, and in which windows its perplexity was measured.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,11 @@ CARD_FLAGS = frozenset(
 )
 
 
+FILE = "README.md"
+TAGS = "tags: [pruned, federated]"
+WINDOW_LENGTH = "window_length_tokens"
+
+
 def model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
     """Write the card of a result."""
     found = result["perplexity"].get(result["perplexity"].get("result", ""), {})
@@ -39,7 +48,7 @@ def model_card(flags: argparse.Namespace, result: Mapping[str, Any]) -> str:
         if name in CARD_FLAGS and value not in (None, False)
     )
     return (
-        "---\nlibrary_name: transformers\ntags: [pruned, federated]\n---\n\n"
+        f"---\nlibrary_name: transformers\n{TAGS}\n{WINDOW_LENGTH}: {result['data']['window_length_tokens']}\n---\n\n"
         f"# {Path(str(flags.model)).name}, {flags.sparsity} pruned by {flags.clients} clients\n\n"
         f"Base model: `{flags.model}` (sha256 `{result['model']['sha256']}`). Weights removed: "
         f"{result['sparsity']['achieved_fraction']:.4f} of the prunable ones. Perplexity on the evaluation text: "
@@ -63,3 +72,21 @@ def _written(name: str, value: Any) -> str:
     if value is True:
         return flag
     return f"{flag} {','.join(value) if isinstance(value, list) else value}"
+
+
+def is_pruned(folder: Path) -> bool:
+    """Say whether a folder holds a model with a card of this kind."""
+    return TAGS in _head(folder)
+
+
+def window_length_of(folder: Path) -> int | None:
+    """Read the window length, in tokens, of the run that made a model; None where no card of this kind says one."""
+    said = [re.fullmatch(rf"{WINDOW_LENGTH}: (\d+)", line) for line in _head(folder)]
+    return next((int(found[1]) for found in said if found), None) if is_pruned(folder) else None
+
+
+def _head(folder: Path) -> list[str]:
+    """List the lines between the first two ``---`` of a folder's card, if it has one."""
+    file = folder / FILE
+    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    return lines[1 : lines.index("---", 1)] if lines[:1] == ["---"] and "---" in lines[1:] else []

@@ -6,18 +6,17 @@ import argparse
 import math
 from pathlib import Path
 
+from experiments.ledger_names import ledger_of
 from fedprllm_secure.data import Windows
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.federation import Federation
-from fedprllm_secure.models.matrices import prunable_matrices
-from fedprllm_secure.payloads import PartyView, Units
+from fedprllm_secure.payloads import Units
 from fedprllm_secure.privacy import Budget, Ledger, Release
 from fedprllm_secure.privacy.adjacency import is_window_level
 from fedprllm_secure.privacy.sensitivity import score_range
 from fedprllm_secure.privacy.target import GUMBEL, PrivacyTarget
 from fedprllm_secure.residuals.clipping import grid_bound
-from fedprllm_secure.survey_state import SurveyState
-from fedprllm_secure.surveyed import without_weights
+from fedprllm_secure.sparsity import Sparsity
 
 DEFAULT_COLLUDERS = 1  # under distributed noise: any client can subtract its own share
 FEW_DIRECTIONS = 16
@@ -38,16 +37,7 @@ def privacy_target(flags: argparse.Namespace) -> PrivacyTarget | None:
             flag = (given or ["noise"])[0].replace("_", "-")
             raise InputError(f"--{flag} goes with --dp central or --dp distributed")
         return None
-    for name in ("adjacency", "delta"):
-        if getattr(flags, name) is None:
-            raise InputError(
-                f"--dp {flags.dp} needs --{name}: the claim means nothing without it, so it has no default"
-            )
-    if (flags.epsilon is None) == (flags.noise_multiplier is None):
-        raise InputError(
-            f"--dp {flags.dp} needs either --epsilon, which finds the noise, or --noise-multiplier, which finds the "
-            "epsilon"
-        )
+    _refuse_what_is_missing(flags)
     return PrivacyTarget(
         place=flags.dp,
         adjacency=flags.adjacency,
@@ -58,13 +48,28 @@ def privacy_target(flags: argparse.Namespace) -> PrivacyTarget | None:
     )
 
 
+def _refuse_what_is_missing(flags: argparse.Namespace) -> None:
+    """Name everything that a target still lacks at once."""
+    missing = [f"--{name}" for name in ("adjacency", "delta") if getattr(flags, name) is None]
+    needs = []
+    if missing:
+        it = "it, so it has" if len(missing) == 1 else "them, so they have"
+        needs.append(f"{' and '.join(missing)}: the claim means nothing without {it} no default")
+    if (flags.epsilon is None) == (flags.noise_multiplier is None):
+        needs.append("either --epsilon, which finds the noise, or --noise-multiplier, which finds the epsilon")
+    if needs:
+        raise InputError(f"--dp {flags.dp} needs {'; and '.join(needs)}")
+
+
 def refuse_what_does_not_go_together(flags: argparse.Namespace, target: PrivacyTarget | None) -> None:
     """Refuse, before anything is read, what flags alone show to be impossible.
 
     Raises:
-        InputError: a flag of residuals or of a ledger has nothing to act on, or the target does not go with payload or
-            protocol.
+        InputError: a flag of residuals or of a ledger has nothing to act on, the target does not go with payload or
+            protocol, or units are to be removed by a pattern or rated by a pruner that does not rate them.
     """
+    if flags.payload == "units":
+        Units(sparsity=Sparsity.parse(flags.sparsity), pruner=flags.pruner)
     for name in FLAGS_OF_RESIDUALS:
         if getattr(flags, name) is not None and (target is None or flags.payload != "statistics"):
             raise InputError(f"--{name} goes with --payload statistics and --dp central or --dp distributed")
@@ -95,8 +100,8 @@ class Ledgers:
     """The ledgers of all simulated clients; each client keeps its own, as it would in a deployment."""
 
     def __init__(self, file: Path, clients: int) -> None:
-        """Name them: ``ledger.json`` becomes ``ledger-0003.json`` for client 3."""
-        self._ledgers = [Ledger(file.with_name(f"{file.stem}-{client:04d}{file.suffix}")) for client in range(clients)]
+        """Name them after a file, a ledger a client."""
+        self._ledgers = [Ledger(ledger_of(file, client)) for client in range(clients)]
 
     def open(self, name: str, windows: Windows, target: PrivacyTarget | None, releases: list[Release]) -> None:
         """Open every client's account and refuse now what would be refused later.
@@ -123,19 +128,6 @@ class Ledgers:
     def charge(self, client: int, release: Release, identity: bytes) -> None:
         """Charge one client."""
         self._ledgers[client].charge(self._name, release, identity=identity + client.to_bytes(4, "little"))
-
-
-def releases_left(federation: Federation) -> list[Release]:
-    """List what a run will still release: nothing of sessions whose totals, or choices, an earlier attempt stored."""
-    if federation.method.is_surveyed:
-        state = SurveyState(federation.work.folder, num_segments=len(federation.parties.segments))
-        return [] if state.has_totals else federation.releases
-    payload, finished = federation.payload, range(federation.finished_blocks())
-    if not federation.chooses:
-        return federation.releases[len(finished) :]
-    assert isinstance(payload, Units)
-    views = (PartyView(prunable_matrices(federation.model, index), without_weights) for index in finished)
-    return federation.releases[sum(len(payload.choices(view)) for view in views) :]
 
 
 def advice(federation: Federation) -> list[str]:

@@ -26,7 +26,7 @@ from fedprllm_secure.privacy.target import PrivacyTarget
 NOT_COVERED = (
     "timing and who leaves, and whatever stands under simulation_only, which a deployment does not have",
     "errors and refusals of a client: text too short, activations that are not finite, a ledger that refuses",
-    "what a simulation keeps on disk: work/ while it runs, and transcript/",
+    "what a simulation keeps on disk: work/ while it runs, transcript/, and coins.json",
     "evaluation text, which is taken to be public",
 )
 

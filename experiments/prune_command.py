@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from experiments import inputs
+from experiments import canaries, inputs
 from experiments.console import PhaseBars, show_prune_result
 from experiments.flags import configuration
 from experiments.model_card import model_card
@@ -24,11 +24,11 @@ from experiments.privacy_flags import (
     assumed_colluders,
     privacy_target,
     refuse_what_does_not_go_together,
-    releases_left,
 )
 from experiments.prune_result import SCALED, prune_result
 from experiments.result import write_json
 from experiments.run_folder import is_finished, open_work, refuse_inputs_inside
+from experiments.transcripts import TranscriptWriter
 from fedprllm_secure.artifacts import save_model, save_prune_masks, save_votes
 from fedprllm_secure.data import Windows
 from fedprllm_secure.errors import InputError
@@ -52,6 +52,8 @@ def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     method = _method(flags)
     _refuse_flags_of_other_payloads(flags)
+    if flags.canaries is not None:
+        canaries.refuse_too_many(flags.canaries, clients=flags.clients, per_client=flags.windows_per_client)
     refuse_what_does_not_go_together(flags, method.privacy)
     config = configuration(flags) | {"propagate": method.schedule.propagate}
     if not method.sparsity.is_pattern:
@@ -79,7 +81,7 @@ def run(flags: argparse.Namespace) -> int:
         check_smaller_model(model, method.sparsity)
     length = inputs.window_length(flags, model)
     notes, private_notes = inputs.shared_text(flags), list[str]()
-    windows = inputs.client_windows(flags, model, length, private_notes)
+    windows, partners = _windows(flags, model, length, private_notes)
     evaluation = inputs.evaluation_windows(flags, model, length)
     baselines = _baselines(flags, model, windows, notes)
     if evaluation is None:
@@ -90,6 +92,12 @@ def run(flags: argparse.Namespace) -> int:
     started = time.perf_counter()
     with work.locked(), PhaseBars(quiet=flags.json) as bars:
         with _clearing_if_refused(work, is_new=is_new):
+            if partners is not None:
+                windows = _coins(partners, model, work).used(windows)
+                notes.append(
+                    f"a coin decided for {flags.canaries} of the {len(windows.ids)} windows whether it or a fresh one "
+                    f"is in; {canaries.FILE} says how they fell"
+                )
             federation = Federation(
                 model,
                 windows,
@@ -101,14 +109,16 @@ def run(flags: argparse.Namespace) -> int:
                 hidden_dtype=inputs.DTYPES.get(flags.hidden_dtype),
                 hidden_memory_bytes=flags.hidden_memory,
                 dropouts=_dropouts(flags),
-                transcript=_transcript(out / "transcript") if flags.save_transcript else None,
+                transcript=(
+                    TranscriptWriter(out / "transcript", protocol=flags.protocol) if flags.save_transcript else None
+                ),
                 charge=None if ledgers is None else ledgers.charge,
                 progress=bars.update,
             )
             advised = advice(federation)
             if ledgers is not None:
                 name = flags.data_set or f"{flags.data} ({flags.partition})"
-                ledgers.open(name, windows, method.privacy, releases_left(federation))
+                ledgers.open(name, windows, method.privacy, federation.releases_left)
         for line in advised:
             bars.say(line)
             notes.append(line)
@@ -190,6 +200,24 @@ def _clearing_if_refused(work: WorkFolder, *, is_new: bool) -> Iterator[None]:
         raise
 
 
+def _windows(
+    flags: argparse.Namespace, model: StreamedModel, length: int, notes: list[str]
+) -> tuple[Windows, canaries.Partners | None]:
+    """Cut the clients' windows and, for canaries, the windows to pair some of them with."""
+    if flags.canaries is None:
+        return inputs.client_windows(flags, model, length, notes), None
+    windows, further = inputs.windows_and_further(flags, model, length, notes, canaries=flags.canaries)
+    return windows, canaries.Partners(windows, further, wanted=flags.canaries)
+
+
+def _coins(partners: canaries.Partners, model: StreamedModel, work: WorkFolder) -> canaries.Coins:
+    """Read the coins that an interrupted try at this run has drawn, or draw them and remember them first."""
+    file = work.folder / canaries.FILE
+    if not file.exists():
+        partners.draw(model_sha256=model.checkpoint.sha256).save(file)
+    return canaries.Coins.read(file)
+
+
 def _refuse_flags_of_other_payloads(flags: argparse.Namespace) -> None:
     if flags.payload == "units":
         refuse_groups({"--group": flags.group, "--local-group": flags.local_group})
@@ -224,21 +252,6 @@ def _dropouts(flags: argparse.Namespace) -> Callable[[int], Mapping[Step, frozen
     return leaving
 
 
-def _transcript(folder: Path) -> Callable[[int, Any], None]:
-    counts: dict[int, int] = {}
-
-    def write(block: int, entry: Any) -> None:
-        place = folder / f"block-{block:04d}"
-        if block not in counts:  # what an interrupted try at this block left belongs to no finished session
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True, mode=0o700)
-        number = counts[block] = counts.get(block, -1) + 1
-        name = f"{number:06d}-{entry.step.name.lower()}-{entry.direction.value}-client-{entry.client}.bin"
-        (place / name).write_bytes(entry.message)
-
-    return write
-
-
 def _variants(flags: argparse.Namespace, model: StreamedModel, work: WorkFolder) -> dict[str, Variant]:
     def stored(name: str) -> Variant:
         return masked(lambda index, matrix: work.prune_mask(index, matrix, name))
@@ -269,6 +282,8 @@ def _write_artifacts(
             save_smaller_model(model, work.prune_mask, out / "model", card=card)
         else:
             save_model(model, variants[SCALED if flags.scale else FEDERATED], out / "model", card=card)
+    if flags.canaries is not None:
+        canaries.Coins.read(work.folder / canaries.FILE).save(out / canaries.FILE)
     write_json(out / "result.json", result)
     (out / "error.log").unlink(missing_ok=True)
     work.clear()

@@ -84,11 +84,11 @@ def prune_result(
         "environment": environment(model.device),
     }
     if federation.method.privacy is not None:
-        _set_apart(result, private_notes, has_transcript=flags.save_transcript)
+        _set_apart(result, private_notes, has_transcript=flags.save_transcript, has_coins=flags.canaries is not None)
     return result
 
 
-def _set_apart(result: dict[str, Any], private_notes: list[str], *, has_transcript: bool) -> None:
+def _set_apart(result: dict[str, Any], private_notes: list[str], *, has_transcript: bool, has_coins: bool) -> None:
     """Move what depends on private text, but not through noisy totals, out of the way of what the claim covers."""
     alone: dict[str, Any] = {"note": "not covered by epsilon: a deployment has none of it"}
     found = {name: result["perplexity"].pop(name) for name in (CENTRAL, "local") if name in result["perplexity"]}
@@ -99,6 +99,8 @@ def _set_apart(result: dict[str, Any], private_notes: list[str], *, has_transcri
     alone["notes"] = private_notes
     if has_transcript:
         alone["transcript"] = "transcript/ holds what the server saw before any noise of its own"
+    if has_coins:
+        alone["coins"] = "coins.json holds windows of clients, and which of them they used"
     result["simulation_only"] = alone
 
 

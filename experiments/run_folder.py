@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
+from experiments.canaries import FILE as COINS
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.work import OtherRun, WorkFolder
 
 # What a run writes into its folder; nothing else there is ever touched.
-OWN_NAMES = ("result.json", "prune_masks.safetensors", "votes.safetensors", "model", "transcript", "work")
+OWN_NAMES = ("result.json", "prune_masks.safetensors", "votes.safetensors", "model", "transcript", COINS, "work")
 HARMLESS_NAMES = frozenset({"error.log"})
 
 

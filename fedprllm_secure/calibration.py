@@ -63,7 +63,7 @@ class InputEnergy:
         self.energies[key].index_add_(0, segments, energy.double())
         self.tokens[key].index_add_(0, segments, torch.full_like(segments, tokens))
 
-    def of(self, rows: slice) -> dict[str, Tensor | None]:
+    def of(self, rows: slice | Tensor) -> dict[str, Tensor | None]:
         """Give what these streams of windows together sent into each source, (in,); None where no token got there."""
         return {
             source: energy[rows].sum(0) if bool(self.tokens[source][rows].any()) else None

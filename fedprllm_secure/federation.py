@@ -9,69 +9,38 @@ deployment drive the same roles.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from fedprllm_secure.baseline_masks import Masks, Shortcuts
+from fedprllm_secure.block import Block
 from fedprllm_secure.calibration import InputEnergy
 from fedprllm_secure.data.windows import Windows
 from fedprllm_secure.editing import EditableBlock
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
-from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
+from fedprllm_secure.models.matrices import prunable_matrices
 from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.models.streamed import StreamedModel
-from fedprllm_secure.parties import CENTRAL, MAGNITUDE, Baselines, Parties, yardstick_windows
-from fedprllm_secure.payloads import Decision, PartyView, Payload, Statistics, Units
-from fedprllm_secure.privacy.adjacency import Adjacency, is_window_level
-from fedprllm_secure.privacy.noisy_choice import plan_choices
+from fedprllm_secure.parties import Baselines, Parties, yardstick_windows
+from fedprllm_secure.payloads import Decision, Payload
+from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.privacy.release import Release, Sensitivity
-from fedprllm_secure.privacy.sensitivity import clipped_sensitivity, score_range
-from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
-from fedprllm_secure.privacy.target import GUMBEL
+from fedprllm_secure.privacy.session_noise import SessionNoise
+from fedprllm_secure.private_sessions import PrivateSessions, check_apart, synthetic_public
 from fedprllm_secure.propagation import Clock, Propagation
 from fedprllm_secure.pruners import Pruned
-from fedprllm_secure.pruners.magnitude import magnitude
-from fedprllm_secure.residuals.clipping import grid_bound
-from fedprllm_secure.residuals.public_basis import Rows, public_basis
-from fedprllm_secure.residuals.synthetic_windows import synthetic_windows
-from fedprllm_secure.sessions import Charge, Clients, Contents, Dropouts, OpenSession, Sessions, cost_by_step
-from fedprllm_secure.survey_state import SurveyState
-from fedprllm_secure.surveyed import ExactEnergies, NoisyResiduals, Surveyed, without_weights
+from fedprllm_secure.residuals.public_basis import Rows
+from fedprllm_secure.sessions import Charge, Clients, Dropouts, OpenSession, Sessions, Transcript, cost_by_step
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
 from protocols import PROTOCOLS
 
-FEWEST_PUBLIC = 32
-HELD_OUT_SHARE = 4
 Progress = Callable[[str, int, int], None]
-Masks = dict[str, dict[str, Tensor]]  # by variant, then by matrix name
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block on the device.
-
-    Attributes:
-        index: its number.
-        matrices: its prunable matrices.
-        editable: its weights.
-    """
-
-    index: int
-    matrices: Sequence[PrunableMatrix]
-    editable: EditableBlock
-
-    def view(self, sums: InputEnergy | None = None, energies: Mapping[str, Tensor | None] | None = None) -> PartyView:
-        """Give a party's view of it; without energies the server's."""
-        sources = {} if sums is None else sums.sources
-        return PartyView(self.matrices, self.editable.weight, sources, energies or {})
 
 
 class Federation:
@@ -90,7 +59,7 @@ class Federation:
         hidden_dtype: torch.dtype | None = None,
         hidden_memory_bytes: int = 4 << 30,
         dropouts: Dropouts = lambda _: {},
-        transcript: Callable[[int, Any], None] | None = None,
+        transcript: Transcript | None = None,
         charge: Charge | None = None,
         progress: Progress = lambda *_: None,
     ) -> None:
@@ -107,7 +76,7 @@ class Federation:
             hidden_dtype: how hidden states are kept between blocks; the model's dtype if None.
             hidden_memory_bytes: past this, hidden states lie on disk.
             dropouts: by block, the clients that leave at each step (simulated).
-            transcript: receives (block, entry) for every message the server sees.
+            transcript: receives every session's plan, and every message the server sees.
             charge: charges a client's ledger with a release before its message leaves.
             progress: receives (phase, done, total).
 
@@ -120,11 +89,7 @@ class Federation:
         self.num_clients = windows.num_clients
         self._dropouts, self._progress = dropouts, progress
         protocol = PROTOCOLS[method.protocol]
-        self.payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients)).in_model(model)
-        if method.privacy is not None and not method.is_surveyed and not self.chooses:
-            self.payload = self.payload.centred()
-        if self.chooses:
-            self.payload = self._choosing()
+        payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients)).in_model(model)
         clients = Clients(self.num_clients)
         self._manifest = Manifest(model, method, clients.roster, window_length=windows.length)
         self.sessions = Sessions(
@@ -138,19 +103,25 @@ class Federation:
             charge=charge,
         )
         _check_vocabulary(windows.ids, model, "the clients' windows")
-        if self.baselines.public is not None:
-            _check_vocabulary(self.baselines.public, model, "the public windows")
+        public = self.baselines.public
+        if public is not None:
+            _check_vocabulary(public, model, "the public windows")
             if method.privacy is not None:
-                _check_apart(windows.ids, self.baselines.public)
-        yardstick = None if self.payload.submits_decision else yardstick_windows(windows.length, model.vocabulary_size)
+                check_apart(windows.ids, public)
+        yardstick = None if payload.submits_decision else yardstick_windows(windows.length, model.vocabulary_size)
         self.parties = Parties(
             windows,
             self.baselines,
             method.schedule,
             yardstick=yardstick,
-            synthetic=self._synthetic(),
+            synthetic=synthetic_public(public, method, vocabulary_size=model.vocabulary_size),
             by_window=method.is_surveyed,
         )
+        self._planned = PrivateSessions(
+            model, method, payload, parties=self.parties, thresholds=self.thresholds, work=work
+        )
+        self.payload = self._planned.payload
+        self.shortcuts = Shortcuts(method, self.payload, self.parties, self.baselines)
         self.propagation = Propagation(
             model,
             self.parties,
@@ -191,7 +162,7 @@ class Federation:
 
     def claim(self) -> str:
         """Say in a line what the protocol protects against under the thresholds of this run."""
-        return self.sessions.claim(self._contents(0))
+        return self.sessions.claim(self._planned.contents(0))
 
     def _claim_work(self) -> None:
         """Make sure that finished blocks, if any, are this very run's."""
@@ -215,7 +186,7 @@ class Federation:
         first, last = self.finished_blocks(), self.model.num_blocks
         one_shot = self.method.schedule.rounds == "one-shot"
         for index in range(last) if one_shot else []:
-            self.sessions.check(self._contents(index))
+            self.sessions.check(self._planned.contents(index))
         self._progress("prune", first, last)
         self.embed(first)
         for index in range(first):
@@ -223,7 +194,9 @@ class Federation:
         clock = Clock()
         with clock.timed("protocol"):
             # Clients of a one-shot run wait for no result, so nothing stands between them and all their keys.
-            opened = self.sessions.open([self._contents(index) for index in range(first, last)] if one_shot else [])
+            opened = self.sessions.open(
+                [self._planned.contents(index) for index in range(first, last)] if one_shot else []
+            )
         for index in range(first, last):
             self._prune_block(index, opened.pop(0) if opened else None, clock)
             clock = Clock()
@@ -246,7 +219,7 @@ class Federation:
             payload = self.prepared(block, sums)
             if session is None:
                 with clock.timed("protocol"):
-                    (session,) = self.sessions.open([self._contents_of(index, payload, block.view(sums))])
+                    (session,) = self.sessions.open([self._planned.contents_of(index, payload, block.view(sums))])
             masks, unseen = self._run_parties(block, payload, sums, session, clock)
             with clock.timed("protocol"):
                 result = session.close()
@@ -258,7 +231,7 @@ class Federation:
                 with clock.timed("propagate"):
                     self.propagation.flow(index, block.editable, decided, self.parties.all_clients)
             self._announce(chosen[matrix.name] for matrix in block.matrices)
-            masks |= self.shortcuts(block, sums)
+            masks |= self.shortcuts.masks(block, sums)
             clock.seconds["pruning"] = time.perf_counter() - started
             record = BlockRecord(
                 survivors=[int(client) for client in result.survivors],
@@ -322,171 +295,42 @@ class Federation:
         if self.method.schedule.propagate == "global":
             self._manifest.announce(prune_masks)
 
-    def shortcuts(self, block: Block, sums: InputEnergy) -> Masks:
-        """Make the baselines that need no forward pass of their own."""
-        found: Masks = {}
-        if self.baselines.central and self.method.schedule.propagate == "dense":
-            # Unpruned activations do not depend on who holds a window: the parties' sums are the central party's.
-            view = block.view(sums, self.parties.clients_energies(sums))
-            found[CENTRAL] = self.payload.decide(view).prune_masks
-        if self.baselines.magnitude:
-            found[MAGNITUDE] = {
-                m.name: magnitude(
-                    block.editable.weight(m),
-                    torch.empty(0),
-                    sparsity=self.method.sparsity,
-                    group=self.method.local_group,
-                ).prune_mask
-                for m in block.matrices
-            }
-        return found
-
-    def surveyed(self, state: SurveyState) -> Surveyed:
-        """Say what clients share of a finished survey."""
-        assert isinstance(self.payload, Statistics)
-        if self.method.privacy is None:
-            return ExactEnergies(self.model, self.parties, state, self.payload)
-        rows, noise = self.public_rows(), self.noises[0]
-        return NoisyResiduals(
-            self.model,
-            self.parties,
-            state,
-            self.payload,
-            basis=public_basis(state.blocks, rows, rank=noise.release.dimension),
-            rows=rows,
-            noise=noise,
-            num_clients=self.num_clients,
-            by_window=is_window_level(self.method.privacy.adjacency),
-            clip=self.method.clip,
-        )
-
-    def _synthetic(self) -> Tensor | None:
-        """Make synthetic windows, as many as there are public ones, where a basis is to be made of them.
-
-        Raises:
-            InputError: there is no public text to make a prior of.
-        """
-        if self.method.privacy is None or not self.method.is_surveyed:
-            return None
-        public = self.baselines.public
-        if public is None or len(public) < FEWEST_PUBLIC:
-            raise InputError(
-                f"payload=statistics under differential privacy needs public text for prior, basis and clip, at least "
-                f"{FEWEST_PUBLIC} windows of it; here are {0 if public is None else len(public)} (--public-data)"
-            )
-        return synthetic_windows(public, vocabulary_size=self.model.vocabulary_size, count=len(public))
-
-    def public_rows(self) -> Rows:
-        """Say which windows are whose: a quarter of the public ones is held out to set the clip."""
-        assert self.parties.public is not None
-        public, synthetic = self.parties.streams[self.parties.public : self.parties.public + 2]
-        middle = public.start + (public.stop - public.start) // HELD_OUT_SHARE
-        return Rows(
-            clients=slice(0, self.parties.all_clients.stop),
-            held_out=slice(public.start, middle),
-            prior=slice(middle, public.stop),
-            synthetic=slice(synthetic.start, synthetic.stop),
-        )
-
-    def residual_sensitivity(self, adjacency: Adjacency, most: int) -> tuple[Sensitivity, int]:
-        """Say how far one participant moves the sum of clipped residuals, and in how many directions (at most)."""
-        rows = self.public_rows().basis
-        rank = min(most, rows.stop - rows.start)
-        bound = grid_bound(rank)
-        return clipped_sensitivity(l2_bound_squared=bound**2, dimension=rank, adjacency=adjacency), rank
-
     @property
     def chooses(self) -> bool:
         """Whether a trusted server releases a noisy choice, and no totals."""
-        return self.method.privacy is not None and self.method.privacy.noise == GUMBEL
+        return self._planned.chooses
 
-    def _choosing(self) -> Payload:
-        """Size the noisy choices of all blocks."""
-        target = self.method.privacy
-        assert target is not None
-        if not isinstance(self.payload, Units):
-            raise InputError(f"noise={GUMBEL} goes with payload=units alone: it chooses among few things")
-        views = [PartyView(prunable_matrices(self.model, i), without_weights) for i in range(self.model.num_blocks)]
-        by_block = [self.payload.choices(view) for view in views]
-        planned = iter(
-            plan_choices(target, [each for block in by_block for each in block], num_clients=self.num_clients)
-        )
-        self._choices = [tuple(next(planned) for _ in block) for block in by_block]
-        first = next(release for block in self._choices for release in block)
-        return replace(self.payload, epsilon_each=first.epsilon_each, score_range=score_range(target.adjacency))
-
-    @cached_property
+    @property
     def noises(self) -> list[SessionNoise]:
         """The noise of each session, in order; none without a target of differential privacy.
 
         Raises:
             InputError: the target cannot be met, or has no meaning for the payload.
         """
-        target = self.method.privacy
-        if target is None or self.chooses:
-            return []
-        if self.method.is_surveyed:
-            return self._plan([self.residual_sensitivity(target.adjacency, self.method.rank)])
-        exact = []
-        for index in range(self.model.num_blocks):
-            view = PartyView(prunable_matrices(self.model, index), without_weights)
-            dimension = sum(spec.length for spec in self.payload.specs(view))
-            exact.append((self.payload.sensitivity(view, target.adjacency), dimension))
-        return self._plan(exact)
-
-    def _plan(self, exact: Sequence[tuple[Sensitivity, int]]) -> list[SessionNoise]:
-        assert self.method.privacy is not None
-        return plan_noise(
-            self.method.privacy,
-            exact,
-            protocol=self.method.protocol,
-            thresholds=self.thresholds,
-            num_clients=self.num_clients,
-        )
+        return self._planned.noises
 
     @property
     def releases(self) -> list[Release]:
         """What an uninterrupted run lets out, in order: of the noisy totals, or exact ones."""
-        return [release for place in self._releases_by_place() for release in place]
+        return self._planned.releases
 
     @property
     def releases_made(self) -> list[Release]:
         """What a finished run let out: a session that was interrupted after a client had submitted counts too."""
-        made = self.work.sessions_by_place()
-        return [
-            release
-            for place, releases in enumerate(self._releases_by_place())
-            for _ in range(max(1, made.get(place, 0)))
-            for release in releases
-        ]
+        return self._planned.releases_made
 
-    def _releases_by_place(self) -> list[tuple[Release, ...]]:
-        if self.noises:
-            return [(noise.release,) for noise in self.noises]
-        places = 1 if self.method.is_surveyed else self.model.num_blocks
-        return [self._contents(index).releases for index in range(places)]
+    @property
+    def releases_left(self) -> list[Release]:
+        """What a run will still let out: nothing of sessions whose totals, or choices, an earlier attempt stored."""
+        return self._planned.releases_left
 
-    def _contents(self, index: int) -> Contents:
-        return self._contents_of(index, self.payload, PartyView(prunable_matrices(self.model, index), without_weights))
+    def public_rows(self) -> Rows:
+        """Say which windows are whose: a quarter of the public ones is held out to set the clip."""
+        return self._planned.public_rows()
 
-    def _contents_of(self, index: int, payload: Payload, view: PartyView) -> Contents:
-        noise = self.noises[index] if self.noises else None
-        choices = self._choices[index] if self.chooses else None
-        return Contents(index, payload.specs(view), payload.public(), noise, choices)
-
-
-def _check_apart(private: Tensor, public: Tensor) -> None:
-    """Refuse public windows that are a client's: what is made of public text is released without any noise.
-
-    Raises:
-        InputError: a client's window stands among them.
-    """
-    known = {row.numpy().tobytes() for row in public}
-    if any(row.numpy().tobytes() in known for row in private):
-        raise InputError(
-            "a client's window stands among the public windows: whatever is made of public text is released without "
-            "noise, so under differential privacy it must be other text (--public-data)"
-        )
+    def residual_sensitivity(self, adjacency: Adjacency, most: int) -> tuple[Sensitivity, int]:
+        """Say how far one participant moves the sum of clipped residuals, and in how many directions (at most)."""
+        return self._planned.residual_sensitivity(adjacency, most)
 
 
 def _check_vocabulary(ids: Tensor, model: StreamedModel, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from fedprllm_secure.privacy.session_noise import SessionNoise
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import WorkFolder
 from protocols import (
+    ClientRole,
     Integers,
     PackedVector,
     Roster,
@@ -26,6 +27,7 @@ from protocols import (
     SessionResult,
     Simulation,
     Step,
+    TranscriptEntry,
     VectorSpec,
     generate_signing_key,
     open_together,
@@ -73,6 +75,16 @@ class Contents:
 Charge = Callable[[int, Release, bytes], None]
 
 
+class Transcript(Protocol):
+    """Takes down what the server sees of sessions; several may be under way at once, each at a place of its own."""
+
+    def begin(self, place: int, plan: SessionPlan) -> None:
+        """Begin a session at a place; what was taken down of another one there belongs to no finished session."""
+
+    def add(self, place: int, entry: TranscriptEntry) -> None:
+        """Take down a message that the server has received or sent, in order."""
+
+
 class Clients:
     """The parties' long-term keys and the roster that lists them; drawn anew for each run of a simulation."""
 
@@ -98,7 +110,7 @@ class Sessions:
         work: WorkFolder,
         *,
         dropouts: Dropouts,
-        transcript: Callable[[int, Any], None] | None,
+        transcript: Transcript | None,
         charge: Charge | None = None,
     ) -> None:
         """Prepare; nothing is opened yet.
@@ -110,7 +122,7 @@ class Sessions:
             manifest: what all parties must agree on.
             work: remembers which session numbers were taken.
             dropouts: by place, the clients that leave at each step (simulated).
-            transcript: receives (place, entry) for every message the server sees.
+            transcript: takes down every message the server sees.
             charge: charges each client's ledger; None where nobody keeps one.
         """
         self._charge = charge
@@ -145,7 +157,10 @@ class Sessions:
         for contents in wanted:
             self.check(contents)
             plan = self._plan(contents, session_number=self._work.next_session_number())
-            recorder = None if self._transcript is None else partial(self._transcript, contents.place)
+            recorder = None
+            if self._transcript is not None:
+                self._transcript.begin(contents.place, plan)
+                recorder = partial(self._transcript.add, contents.place)
             leaving = self._dropouts(contents.place)
             simulations.append(
                 Simulation(self._protocol, plan, self._clients.keys, dropouts=leaving, transcript=recorder)
@@ -191,7 +206,7 @@ class OpenSession:
         """List the clients that have yet to submit, ascending."""
         return self._simulation.submitters()
 
-    def submit(self, client: int, vectors: Mapping[str, Tensor]) -> None:
+    def submit(self, client: int, vectors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Charge a client's ledger, add its share of the noise, and let it submit.
 
         What lies on a GPU and takes no noise is packed there, so that packed words cross to the host.
@@ -199,6 +214,9 @@ class OpenSession:
         Args:
             client: its index, one of :meth:`submitters`.
             vectors: by name, integers (length,) within the bound.
+
+        Returns:
+            what was submitted, with the client's share of the noise: it knows that, and could tell a server.
 
         Raises:
             fedprllm_secure.privacy.BudgetRefused: the release would overspend a budget of this client.
@@ -220,6 +238,16 @@ class OpenSession:
             else:
                 ready[spec.name] = pack_on_device(values, self._protocol.layout(plan, spec), bound=spec.bound)
         self._simulation.submit(client, ready)
+        return vectors
+
+    def role(self, client: int) -> ClientRole:
+        """Give a client's role with the secrets it holds just now: what a client that helps the server hands over.
+
+        Raises:
+            protocols.ProtocolError: the session is over.
+            ValueError: there is no such client.
+        """
+        return self._simulation.role(client)
 
     def close(self) -> SessionResult:
         """Let the survivors open the totals, and add the server's noise, if it is the one to add it."""

@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedprllm_secure.baseline_masks import Masks
 from fedprllm_secure.models.memory import release_freed_memory
+from fedprllm_secure.payloads import Statistics
+from fedprllm_secure.privacy.adjacency import is_window_level
 from fedprllm_secure.propagation import Clock
+from fedprllm_secure.residuals.public_basis import public_basis
 from fedprllm_secure.sessions import cost_by_step
 from fedprllm_secure.survey_state import SurveyState
-from fedprllm_secure.surveyed import Surveyed, Totals
+from fedprllm_secure.surveyed import ExactEnergies, NoisyResiduals, Surveyed, Totals
 from fedprllm_secure.work import FEDERATED, BlockRecord
 
 if TYPE_CHECKING:
-    from fedprllm_secure.federation import Federation, Masks
+    from fedprllm_secure.federation import Federation
 
 
 class Survey:
@@ -38,7 +42,7 @@ class Survey:
         """Do what is not done yet."""
         if self._state.surveyed_blocks() < self._model.num_blocks:
             self.survey()
-        surveyed = self._federation.surveyed(self._state)
+        surveyed = self._surveyed()
         if not self._state.has_totals:
             self._sum(surveyed)
         stored, record = self._state.totals()
@@ -69,6 +73,26 @@ class Survey:
             release_freed_memory(self._model.block_bytes(index))
             self._progress("survey", index + 1, last)
         return self._state
+
+    def _surveyed(self) -> Surveyed:
+        """Say what clients share of the finished survey."""
+        federation, method = self._federation, self._federation.method
+        assert isinstance(federation.payload, Statistics)
+        if method.privacy is None:
+            return ExactEnergies(self._model, self._parties, self._state, federation.payload)
+        rows, noise = federation.public_rows(), federation.noises[0]
+        return NoisyResiduals(
+            self._model,
+            self._parties,
+            self._state,
+            federation.payload,
+            basis=public_basis(self._state.blocks, rows, rank=noise.release.dimension),
+            rows=rows,
+            noise=noise,
+            num_clients=federation.num_clients,
+            by_window=is_window_level(method.privacy.adjacency),
+            clip=method.clip,
+        )
 
     def _sum(self, surveyed: Surveyed) -> None:
         """Run the one session and store its totals."""
@@ -108,7 +132,7 @@ class Survey:
                     if variant is not None:
                         view = block.view(sums, self._parties.energies(sums, number))
                         masks[variant] = self._federation.payload.decide(view).prune_masks
-            masks |= self._federation.shortcuts(block, sums)
+            masks |= self._federation.shortcuts.masks(block, sums)
         seconds = self._state.seconds(index)
         clock.seconds["pruning"] = time.perf_counter() - started + seconds.pop("pruning")
         for phase, count in [*seconds.items(), *(session.seconds.items() if index == 0 else [])]:

@@ -41,10 +41,10 @@ class SurveyState:
         tensors |= {f"tokens/{source}": tokens.cpu() for source, tokens in sums.tokens.items()}
         _write(self._block_file(index), tensors, {"sources": sums.sources, "seconds": dict(seconds)})
 
-    def block(self, index: int) -> InputEnergy:
-        """Read a block's statistics."""
-        tensors, facts = _read(self._block_file(index))
-        sums = InputEnergy(self._num_segments)
+    def block(self, index: int, rows: slice | None = None) -> InputEnergy:
+        """Read a block's statistics: of every window, or of ``rows`` alone, which are then numbered from 0."""
+        tensors, facts = _read(self._block_file(index), rows)
+        sums = InputEnergy(self._num_segments if rows is None else rows.stop - rows.start)
         sums.sources = dict(facts["sources"])
         for name, tensor in tensors.items():
             kind, _, source = name.partition("/")
@@ -88,10 +88,11 @@ def _write(file: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object
             writer.write(name, tensor.contiguous())
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(file: Path, rows: slice | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    part = slice(None) if rows is None else rows
     try:
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            tensors = {name: opened.get_slice(name)[part] for name in opened.keys()}  # noqa: SIM118 - no mapping
             return tensors, json.loads(opened.metadata()["facts"])
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} cannot be read or was cut short ({error}); start over with --overwrite") from error

@@ -61,20 +61,22 @@ class ExactEnergies:
         assert parties.public is not None  # a survey always has a public party
         client, public = parties.streams[0], parties.streams[parties.public]
         share = (client.stop - client.start) / (public.stop - public.start)
+        self._specs: list[tuple[VectorSpec, ...]] = []
         for index in range(model.num_blocks):
-            payload = payload.prepared(self._view(index, parties.public), share=share)
+            view = self._view(index, parties.public)
+            payload = payload.prepared(view, share=share)
+            self._specs.append(payload.specs(view))
         self._payload = payload
 
     def _view(self, index: int, party: int) -> PartyView:
-        sums = self._state.block(index)
-        energies = self._parties.energies(sums, party)
-        return PartyView(prunable_matrices(self._model, index), without_weights, sums.sources, energies)
+        """Read what a party's own windows sent into a block, and nothing of the others'."""
+        stream = self._parties.streams[party]
+        sums = self._state.block(index, slice(stream.start, stream.stop))
+        return PartyView(prunable_matrices(self._model, index), without_weights, sums.sources, sums.of(slice(None)))
 
     def contents(self) -> Contents:
         """One vector for each input of each block."""
-        blocks = range(self._model.num_blocks)
-        specs = tuple(spec for index in blocks for spec in self._payload.specs(self._view(index, 0)))
-        return Contents(0, specs, self._payload.public())
+        return Contents(0, tuple(spec for block in self._specs for spec in block), self._payload.public())
 
     def vectors(self, client: int) -> Mapping[str, Tensor]:
         """Give a client's energies.
@@ -89,7 +91,7 @@ class ExactEnergies:
 
     def own_totals(self, index: int, totals: Totals) -> Totals:
         """Pick the vectors of a block's inputs."""
-        return {spec.name: totals[spec.name] for spec in self._payload.specs(self._view(index, 0))}
+        return {spec.name: totals[spec.name] for spec in self._specs[index]}
 
     def choose(self, view: PartyView, sums: InputEnergy, totals: Totals, *, survivors: int) -> dict[str, Tensor]:
         """Prune by the sums, as one party that held all text would."""

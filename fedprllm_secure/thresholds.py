@@ -18,6 +18,7 @@ GRAPHS: tuple[GraphRule, ...] = get_args(GraphRule)
 # Shares of a large roster that a sparse graph is sized for where nothing else is said.
 DEFAULT_CORRUPT, DEFAULT_DROPPED = Fraction(1, 20), Fraction(1, 20)
 FEWEST_CLIENTS = 3  # of two, each learns the other's vectors
+FEWEST_UNKNOWN = 2  # beside those that know their own vectors: a sum of one is that one's vector
 FLAGS = ("recovery_threshold", "minimum_survivors", "assumed_colluders", "neighbours")
 
 
@@ -90,8 +91,8 @@ class Thresholds:
             assumed_colluders: as the attribute.
 
         Raises:
-            InputError: there are too few clients to protect any, a number is beyond the clients there are, or a sparse
-                graph is asked of a protocol without one, or is none for so few clients.
+            InputError: there are too few clients to protect any, or for so many colluders; a number is beyond the
+                clients there are, or a sparse graph is asked of a protocol without one, or is none for so few clients.
         """
         if protocol != "plain" and num_clients < FEWEST_CLIENTS:
             raise InputError(
@@ -122,12 +123,17 @@ def _complete(protocol: str, num_clients: int, given: Mapping[str, int | None]) 
     if given["neighbours"] is not None:
         raise InputError("--neighbours goes with --graph sparse")
     colluders = given["assumed_colluders"] or 0
+    if protocol != "plain" and colluders + FEWEST_UNKNOWN > num_clients:
+        raise InputError(
+            f"--assumed-colluders {colluders} of --clients {num_clients} leave fewer than {FEWEST_UNKNOWN} others to "
+            f"hide each other in a sum; --assumed-colluders {num_clients // 3} or --clients {3 * colluders} would do"
+        )
     recovery = given["recovery_threshold"]
     if recovery is None:
         recovery = 1 if protocol == "plain" else 2 * num_clients // 3 + 1
     survivors = given["minimum_survivors"]
     if survivors is None:
-        survivors = recovery if protocol == "plain" else max(recovery, max(colluders, 1) + 2)
+        survivors = recovery if protocol == "plain" else max(recovery, max(colluders, 1) + FEWEST_UNKNOWN)
     return dict(zip(FLAGS, (recovery, survivors, colluders, 0), strict=True))
 
 

@@ -7,6 +7,8 @@
     plan = SessionPlan(manifest_hash, 0, roster, (votes,), recovery_threshold=1, minimum_survivors=1)
     result = run_session(PROTOCOLS["plain"], plan, keys, {0: {"votes": first}, 1: {"votes": second}})
 
+`protocols.replay` computes from a recorded session what its server saw.
+
 Knows nothing of models, layers, files of results or command lines, and imports neither torch nor an encryption library
 that is not needed for the protocol in use.
 """

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocols.bundle import bundle_overhead, decode_bundle, encode_bundle
 from protocols.errors import TooFewSurvivors
 from protocols.packing import Integers, PackedVector
-from protocols.roles import SecureAggregation, Totals
+from protocols.roles import ClientRole, SecureAggregation, Totals
 from protocols.session import SessionPlan, Step
 from protocols.simulated_roles import SimulatedRoles
 from protocols.traffic import Direction, StepTraffic, TranscriptEntry
@@ -78,6 +78,15 @@ class Simulation:
     def failure(self) -> TooFewSurvivors | None:
         """Why the session ended without totals; None while it goes on or has its totals."""
         return self.roles.failure
+
+    def role(self, client: int) -> ClientRole:
+        """Return a client's role with the secrets it holds just now: what a client that helps the server hands over.
+
+        Raises:
+            ProtocolError: If the session is over.
+            ValueError: If there is no such client.
+        """
+        return self.roles.role(client)
 
     def open(self) -> None:
         """Let every client that is there advertise and share, and hand it its inbox.

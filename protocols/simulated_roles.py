@@ -61,6 +61,19 @@ class SimulatedRoles:
         self._transcript = transcript
         self._did: dict[Step, set[int]] = {step: set() for step in Step}
 
+    def role(self, client: int) -> ClientRole:
+        """Return a client's role with the secrets it holds just now: what a client that helps the server hands over.
+
+        Raises:
+            TooFewSurvivors: If the session failed.
+            RepeatedStep: If it has its totals.
+            ValueError: If there is no such client.
+        """
+        self.require_running()
+        if not 0 <= client < len(self._clients):
+            raise ValueError(f"client={client} must be in [0, {len(self._clients)})")
+        return self._clients[client]
+
     def require_running(self) -> ServerRole:
         """Return the server of a session that goes on.
 
@@ -86,7 +99,7 @@ class SimulatedRoles:
         if client not in (self._did[Step(step - 1)] or {0}):
             return b""
         try:
-            message = self._at_server(step, partial(_asking(server, step), client))
+            message = self._at_server(step, partial(asking(server, step), client))
         except TooFewSurvivors as failure:
             self._end(failure)
             return b""
@@ -119,7 +132,7 @@ class SimulatedRoles:
     def receive(self, step: Step, client: int, message: bytes) -> None:
         """Give the server a client's message."""
         self._record(step, Direction.RECEIVED, client, message)
-        self._at_server(step, partial(_receiving(self.require_running(), step), message))
+        self._at_server(step, partial(receiving(self.require_running(), step), message))
 
     def finish(self) -> tuple[dict[str, Totals], tuple[int, ...]]:
         """Return totals and survivors, and drop all roles with whatever they still hold.
@@ -160,7 +173,8 @@ class SimulatedRoles:
         return result
 
 
-def _asking(server: ServerRole, step: Step) -> Callable[[int], bytes]:
+def asking(server: ServerRole, step: Step) -> Callable[[int], bytes]:
+    """Return the method with which a server makes its message for a step, one after advertise, by recipient."""
     return {
         Step.SHARE: server.roster_message,
         Step.SUBMIT: server.inbox,
@@ -178,7 +192,8 @@ def _answering(client: ClientRole, step: Step) -> Callable[[bytes], bytes]:
     }[step]
 
 
-def _receiving(server: ServerRole, step: Step) -> Callable[[bytes], None]:
+def receiving(server: ServerRole, step: Step) -> Callable[[bytes], None]:
+    """Return the method with which a server takes a client's message of a step."""
     return {
         Step.ADVERTISE: server.receive_advertisement,
         Step.SHARE: server.receive_share,

@@ -5,7 +5,7 @@ from fedprllm_secure.data.evaluation import covered_bytes, cut_evaluation
 from fedprllm_secure.data.hub import CORPORA, Corpus
 from fedprllm_secure.data.partition import Partition, characters_for, split_documents
 from fedprllm_secure.data.sources import read_documents
-from fedprllm_secure.data.windows import Windows, cut_windows, read_windows, windows_shape
+from fedprllm_secure.data.windows import Windows, cut_further, cut_windows, read_windows, windows_shape
 
 __all__ = [
     "CORPORA",
@@ -17,6 +17,7 @@ __all__ = [
     "characters_for",
     "covered_bytes",
     "cut_evaluation",
+    "cut_further",
     "cut_windows",
     "read_documents",
     "read_windows",

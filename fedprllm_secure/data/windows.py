@@ -106,6 +106,43 @@ def cut_windows(
     return Windows(ids, num_clients=len(parts), per_client=per_client, length=length)
 
 
+def cut_further(
+    parts: Sequence[Iterable[Document]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    length: int,
+    after: int,
+    most: int,
+    vocabulary_size: int,
+) -> list[Tensor]:
+    """Cut the windows of each client's documents that come after its first ones.
+
+    Args:
+        parts: each client's documents, in order, as given to :func:`cut_windows`.
+        tokenizer: the model's tokenizer.
+        length: tokens a window.
+        after: windows of each client to leave out: those that :func:`cut_windows` gave it.
+        most: windows to cut of each client's text; fewer where it ends.
+        vocabulary_size: rows of the model's embedding; every token id must be below.
+
+    Returns:
+        For each client int64 (windows, length), from no window to ``most``.
+
+    Raises:
+        DataError: the tokenizer makes an id that the model does not have.
+        ValueError: a count is below 1.
+    """
+    _check_counts(num_clients=len(parts), after=after, length=length, most=most)
+    found = []
+    for documents in parts:
+        tokens = take_tokens(documents, tokenizer, count=(after + most) * length)[after * length :]
+        whole = len(tokens) // length * length
+        ids = torch.tensor(tokens[:whole], dtype=torch.int64).reshape(-1, length)  # (windows, length)
+        check_vocabulary(ids, vocabulary_size, place="the tokenizer's output")
+        found.append(ids)
+    return found
+
+
 def windows_shape(path: str | Path) -> tuple[int, int]:
     """Read (rows, length) of a file of windows from its header, without reading the windows.
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from experiments.budget_command import add_budget_flags, run
 from experiments.cli import guarded
 from experiments.flags import OneLineParser
+from experiments.ledger_names import ledger_of
 from fedprllm_secure.privacy import ADJACENCIES, MEANINGS, READERS, SERVER_ALONE, Release, Sensitivity
 from fedprllm_secure.privacy.budget import Budget, BudgetRefused
 from fedprllm_secure.privacy.ledger import Ledger
@@ -150,6 +152,46 @@ def test_a_missing_ledger_is_bad_input(tmp_path: Path) -> None:
     assert ran.status == 2
     assert "no ledger at" in ran.line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [(), (*PLAN, "--epsilon=1", "--data-set=a")], ids=["show", "plan"])
+def test_the_ledgers_of_simulated_clients_are_pointed_at(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A simulation names them after ``--ledger``; what has another name, or is a ledger's key or lock, is not one."""
+    own = tmp_path / "own"
+    for client in (0, 10000, 2):
+        Ledger(ledger_of(own / "client.json", client)).open_account("a", None)
+    (own / "client-x.json").touch()
+    (own / "other-0000.json").touch()
+    ran = budget("--ledger", own / "client.json", *arguments)
+
+    assert ran.status == 2
+    assert ran.line.endswith(
+        f"no ledger at {own / 'client.json'}; each simulated client has its own: client-0000.json to "
+        f"client-10000.json (--ledger {own / 'client-0000.json'})"
+    )
+    assert budget("--ledger", own / "client-0002.json").status == 0
+    alone = budget("--ledger", own / "other.json").line
+    assert alone.endswith(f"its own: other-0000.json (--ledger {own / 'other-0000.json'})")
+    assert "each simulated client" not in budget("--ledger", own / "none.json").line
+
+
+def test_tables_are_whole_in_a_narrow_terminal(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into a pipe a line is as long as it must be; a terminal folds cells; one data set is not 'data sets'."""
+    monkeypatch.setenv("COLUMNS", "80")
+    piped = budget("--ledger", ledger.file, "--data-set=ward").stdout
+    assert "…" not in piped
+    assert f"│ {READERS} " in piped
+    assert "│ epsilon 8 at delta 1e-05 about window-replace │" in piped
+    assert "1 data set" in " ".join(piped.split())
+    assert "1 data sets" not in " ".join(piped.split())
+    assert "3 data sets" in " ".join(budget("--ledger", ledger.file).stdout.split())
+
+    monkeypatch.setattr(Console, "is_terminal", True)
+    folded = budget("--ledger", ledger.file).stdout
+    assert "…" not in folded
+    rows = [line for line in folded.splitlines() if line.startswith("│")]
+    assert len(rows) > 7
+    assert set(map(len, rows)) <= {*range(81)}
 
 
 def test_a_plan_stands_beside_the_references() -> None:

@@ -52,6 +52,7 @@ CHANGED: dict[str, object] = {
     "save_model": True,
     "save_votes": True,
     "save_transcript": True,
+    "canaries": 2,
     "baselines": "dense",
     "local_only_clients": 3,
     "public_windows": 3,

@@ -81,6 +81,11 @@ def results(prune: Prune, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     [
         ({"delta": None}, "--dp central needs --delta: the claim means nothing without it, so it has no default"),
         ({"adjacency": None}, "--dp central needs --adjacency: the claim means nothing without it"),
+        (
+            {"delta": None, "adjacency": None, "epsilon": None},
+            "--dp central needs --adjacency and --delta: the claim means nothing without them, so they have no "
+            "default; and either --epsilon, which finds the noise, or --noise-multiplier",
+        ),
         ({"epsilon": None}, "--dp central needs either --epsilon, which finds the noise, or --noise-multiplier"),
         ({"noise_multiplier": "1"}, "--dp central needs either --epsilon, .*, or --noise-multiplier"),
         *(

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import console
+from experiments.model_card import is_pruned, window_length_of
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.hidden_states import HiddenStates
 from fedprllm_secure.work import BlockRecord, WorkFolder
@@ -312,7 +313,7 @@ def test_scaled_model_reproduces_its_perplexity(prune, inputs, tmp_path):
 def test_transcript_holds_every_step_of_every_block(full):
     """The transcript has a folder a block, with messages of all five steps in the order they were seen."""
     blocks = sorted(path.name for path in (full[0] / "transcript").iterdir())
-    names = sorted(path.name for path in (full[0] / "transcript" / "block-0000").iterdir())
+    names = sorted(path.name for path in (full[0] / "transcript" / "block-0000").glob("*.bin"))
     steps = [name.split("-")[1] for name in names]
 
     assert blocks == ["block-0000", "block-0001"]
@@ -692,3 +693,54 @@ def test_evaluate_prints_a_table(cli, inputs):
 
     assert ran.status == 0
     assert "2 windows of 64 tokens" in ran.stdout
+
+
+def test_a_pruned_model_is_evaluated_as_the_run_did(cli, full, result, inputs):
+    """Its card says in which windows; it is not called dense, and the run's perplexity is found again."""
+    flags = ["--model", full[0] / "model", "--eval-data", inputs.eval_text, "--eval-windows", "6", "--device", "cpu"]
+    found = json.loads(cli("evaluate", *flags, "--json").stdout)
+    other = cli("evaluate", *flags, "--window-length", "8")
+
+    assert found["context_tokens"] == 16
+    assert list(found["perplexity"]) == ["as saved"]
+    key = result["perplexity"]["result"]
+    assert found["perplexity"]["as saved"]["perplexity"] == pytest.approx(result["perplexity"][key]["perplexity"])
+    assert "windows of 8 tokens" in other.stdout
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        None,
+        "",
+        "---",
+        "# Pruned\n",
+        "---\ntags: [pruned]\nwindow_length_tokens: 16\n---\n",
+        "---\ntags: [pruned, federated]\n",
+        "# Of a card\n---\ntags: [pruned, federated]\n---\n",
+    ],
+)
+def test_a_card_of_another_kind_says_nothing(tmp_path, card):
+    """Other models have cards too, or none."""
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+
+    assert not is_pruned(tmp_path)
+    assert window_length_of(tmp_path) is None
+
+
+def test_a_card_without_a_window_length_leaves_the_default(tmp_path):
+    """The model is known to be pruned all the same."""
+    (tmp_path / "README.md").write_text("---\ntags: [pruned, federated]\n---\nwindow_length_tokens: 16\n")
+
+    assert is_pruned(tmp_path)
+    assert window_length_of(tmp_path) is None
+
+
+def test_units_by_a_pattern_leave_nothing_behind(prune, tmp_path):
+    """They are refused by name before a folder is made."""
+    ran = prune(tmp_path / "run", payload="units", sparsity="2:4")
+
+    assert ran.status == 2
+    assert "sparsity=2:4 does not go with payload=units" in ran.line
+    assert list(tmp_path.iterdir()) == []

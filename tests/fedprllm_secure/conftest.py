@@ -10,9 +10,25 @@ import pytest
 import torch
 from transformers.utils import logging as transformers_logging
 
+from protocols import SessionPlan, TranscriptEntry
 from tests.fedprllm_secure.tiny_models import random_model
 
 Checkpoints = Callable[..., Path]
+
+
+class Watching:
+    """A transcript that shows every message, with its place, to a function, and keeps none."""
+
+    def __init__(self, watch: Callable[[int, TranscriptEntry], object]) -> None:
+        """Show them to this function."""
+        self._watch = watch
+
+    def begin(self, place: int, plan: SessionPlan) -> None:
+        """Keep nothing of a session's plan."""
+
+    def add(self, place: int, entry: TranscriptEntry) -> None:
+        """Show a message."""
+        self._watch(place, entry)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -22,7 +22,7 @@ from fedprllm_secure.parties import Baselines, local_variant
 from fedprllm_secure.variants import scaled
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
 from protocols import Direction, Step
-from tests.fedprllm_secure.conftest import Checkpoints
+from tests.fedprllm_secure.conftest import Checkpoints, Watching
 from tests.fedprllm_secure.oracle import Oracle, count_votes
 from tests.fedprllm_secure.tiny_models import (
     CPU,
@@ -91,12 +91,12 @@ def test_a_run_goes_on_after_the_last_finished_block(
 
     work = WorkFolder(tmp_path / "parts")
     with pytest.raises(Interrupted):
-        Federation(model, WINDOWS, method, work, progress=stop, transcript=watch, **options).run()
+        Federation(model, WINDOWS, method, work, progress=stop, transcript=Watching(watch), **options).run()
     before = {block: count for block, count in sessions.items() if count}
     assert sorted(before) == list(range(done))
     # A new process: the model is opened anew and has recorded nothing.
     fresh = StreamedModel(model.checkpoint.folder, device=CPU, dtype=torch.float64)
-    Federation(fresh, WINDOWS, method, WorkFolder(tmp_path / "parts"), transcript=watch, **options).run()
+    Federation(fresh, WINDOWS, method, WorkFolder(tmp_path / "parts"), transcript=Watching(watch), **options).run()
     assert {block: sessions[block] for block in before} == before
     assert sorted(sessions) == [0, 1, 2]
     assert len(set(sessions.values())) == 1
@@ -117,7 +117,7 @@ def test_an_interrupted_session_is_not_continued_under_its_number(
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        run_federation(model, WINDOWS, method, tmp_path / "parts", transcript=stop)
+        run_federation(model, WINDOWS, method, tmp_path / "parts", transcript=Watching(stop))
     finished = WorkFolder(tmp_path / "parts").finished_blocks()
     opened = 2 if propagate == "global" else 3
     assert finished == (0 if propagate != "global" and step is Step.ADVERTISE else 1)

@@ -21,7 +21,7 @@ from fedprllm_secure.privacy.target import PrivacyTarget
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import WorkFolder
 from protocols import Direction, Step
-from tests.fedprllm_secure.conftest import Checkpoints
+from tests.fedprllm_secure.conftest import Checkpoints, Watching
 from tests.fedprllm_secure.tiny_models import (
     CPU,
     assert_same,
@@ -151,7 +151,7 @@ def test_every_client_is_charged_before_its_message_leaves(
         thresholds=THRESHOLDS,
         baselines=Baselines(public=PUBLIC),
         charge=charge,
-        transcript=watch,
+        transcript=Watching(watch),
     )
     federation.run()
 
@@ -180,13 +180,59 @@ def test_a_session_held_again_is_one_more_release(
     options: dict[str, Any] = {"thresholds": THRESHOLDS, "baselines": Baselines(public=PUBLIC)}
     options["charge"] = lambda client, release, identity: charged.append(identity) if client == 0 else None
     with pytest.raises(Interrupted):
-        Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), transcript=stop, **options).run()
+        Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), transcript=Watching(stop), **options).run()
     federation = Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), **options)
     federation.run()
 
     assert len(federation.releases) == releases
     assert len(federation.releases_made) == len(set(charged)) == releases + 1
     assert epsilon_of(federation.releases_made, 1e-5) > epsilon_of(federation.releases, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("payload", "noise", "each"), [("votes", "skellam", 1), ("units", "skellam", 1), ("units", "gumbel", 2)]
+)
+def test_what_is_left_to_release_is_of_unfinished_blocks(
+    model: StreamedModel, tmp_path: Path, payload: str, noise: str, each: int
+) -> None:
+    """However many releases a block makes: all of them before a run, the later blocks' amid it, none after it."""
+
+    def stop(phase: str, done: int, total: int) -> None:
+        if done == 1:
+            raise Interrupted
+
+    chosen = method(payload=payload, noise=noise)
+    options: dict[str, Any] = {"thresholds": THRESHOLDS}
+    federation = Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), progress=stop, **options)
+    assert len(federation.releases) == 3 * each
+    assert federation.releases_left == federation.releases
+    with pytest.raises(Interrupted):
+        federation.run()
+    assert federation.releases_left == federation.releases[each:]
+
+    again = Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), **options)
+    assert again.releases_left == again.releases[each:]
+    again.run()
+    assert again.releases_left == []
+
+
+def test_a_stored_sum_of_a_survey_leaves_nothing_to_release(model: StreamedModel, tmp_path: Path) -> None:
+    """From its one session on, though no block is pruned yet."""
+
+    def stop(phase: str, done: int, total: int) -> None:
+        if phase == stopping:
+            raise Interrupted
+
+    stopping = "survey"
+    options: dict[str, Any] = {"thresholds": THRESHOLDS, "baselines": Baselines(public=PUBLIC), "progress": stop}
+    chosen = method(payload="statistics", propagate="dense")
+    federation = Federation(model, WINDOWS, chosen, WorkFolder(tmp_path), **options)
+    for stopping, left in (("survey", 1), ("prune", 0)):  # noqa: B007 - the closure reads it
+        with pytest.raises(Interrupted):
+            federation.run()
+        assert len(federation.releases_left) == left
+    assert len(federation.releases) == 1
+    assert federation.finished_blocks() == 0
 
 
 def test_a_refused_client_sends_nothing(model: StreamedModel, tmp_path: Path) -> None:
@@ -202,7 +248,7 @@ def test_a_refused_client_sends_nothing(model: StreamedModel, tmp_path: Path) ->
             sent.append(entry.client)
 
     with pytest.raises(BudgetRefused, match="nothing is left"):
-        run(model, tmp_path, method("distributed"), charge=charge, transcript=watch)
+        run(model, tmp_path, method("distributed"), charge=charge, transcript=Watching(watch))
     assert set(sent) == {0, 1}
 
 

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+from fedprllm_secure.calibration import InputEnergy
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.parties import Baselines, local_variant
 from fedprllm_secure.payloads import PartyView, Statistics
 from fedprllm_secure.sparsity import Sparsity
+from fedprllm_secure.survey_state import SurveyState
 from fedprllm_secure.work import WorkFolder
 from protocols import Direction, Step
-from tests.fedprllm_secure.conftest import Checkpoints
+from tests.fedprllm_secure.conftest import Checkpoints, Watching
 from tests.fedprllm_secure.tiny_models import (
     CPU,
     assert_same,
@@ -121,7 +123,13 @@ def test_a_surveyed_run_goes_on_where_it_stopped(checkpoint: Checkpoints, tmp_pa
 
     with pytest.raises(Interrupted):
         run_federation(
-            model, WINDOWS, method, tmp_path / "parts", baselines=ALL, progress=progress, transcript=transcript
+            model,
+            WINDOWS,
+            method,
+            tmp_path / "parts",
+            baselines=ALL,
+            progress=progress,
+            transcript=Watching(transcript),
         )
     work = run_federation(model_of(checkpoint), WINDOWS, method, tmp_path / "parts", baselines=ALL)
     opened = json.loads((tmp_path / "parts" / "sessions.json").read_text())["opened"]
@@ -137,7 +145,7 @@ def test_one_session_and_every_input_once(checkpoint: Checkpoints, tmp_path: Pat
     method = make_method("0.45", "dense", payload="statistics")
     seen: set[int] = set()
     work = run_federation(
-        model, WINDOWS, method, tmp_path, transcript=lambda place, entry: seen.add(place), baselines=Baselines()
+        model, WINDOWS, method, tmp_path, transcript=Watching(lambda place, _: seen.add(place)), baselines=Baselines()
     )
     names = [name for index in range(model.num_blocks) for name in work.totals_layout(index)]
 
@@ -225,3 +233,42 @@ def test_a_run_without_public_text_sets_the_unit_by_drawn_tokens(checkpoint: Che
     federation.run()
     again = run_federation(model, WINDOWS, method, tmp_path / "b", baselines=ALL)
     assert_same(prune_masks(model, federation.work), prune_masks(model, again))
+
+
+def test_each_party_reads_its_own_rows_of_a_block_once(
+    checkpoint: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client looks at no other's windows, and the whole of a block is read once, when it is pruned."""
+    reads: list[tuple[int, slice | None]] = []
+    block = SurveyState.block
+
+    def noted(self: SurveyState, index: int, rows: slice | None = None) -> InputEnergy:
+        reads.append((index, rows))
+        return block(self, index, rows)
+
+    monkeypatch.setattr(SurveyState, "block", noted)
+    model = model_of(checkpoint)
+    run_federation(model, WINDOWS, make_method("0.45", "dense", payload="statistics"), tmp_path, baselines=ALL)
+
+    own = [slice(start, start + 2) for start in range(0, 8, 2)]
+    for index in range(model.num_blocks):
+        assert [rows for place, rows in reads if place == index] == [slice(8, 11), *own, None]
+
+
+def test_rows_of_a_survey_are_read_alone(tmp_path: Path) -> None:
+    """They are numbered from 0; an expert that none of them reached has no energy, though another's rows have."""
+    sums = InputEnergy(5)
+    sums.sources = {"q": "q", "expert": "expert"}
+    sums.add("q", torch.arange(5), torch.arange(20.0).view(5, 4), 3)
+    sums.add("expert", torch.tensor([4]), torch.ones(1, 2), 1)
+    state = SurveyState(tmp_path, num_segments=5)
+    state.save_block(0, sums, {})
+
+    part = state.block(0, slice(1, 3)).of(slice(None))
+    assert part["expert"] is None
+    assert part["q"] is not None
+    assert part["q"].tolist() == [12, 14, 16, 18]
+    assert state.block(0, slice(1, 3)).sources == sums.sources
+    whole = state.block(0)
+    assert torch.equal(whole.energies["q"], sums.energies["q"])
+    assert torch.equal(whole.tokens["expert"], sums.tokens["expert"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import pytest
@@ -70,7 +71,7 @@ def test_what_is_given_is_taken() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["additive", "bfv", "ckks"])
-@pytest.mark.parametrize(("colluders", "expected"), [(None, 4), (1, 4), (2, 4), (3, 5), (5, 7)])
+@pytest.mark.parametrize(("colluders", "expected"), [(None, 4), (1, 4), (2, 4), (3, 5), (4, 6)])
 def test_colluders_raise_the_fewest_survivors(protocol: str, colluders: int | None, expected: int) -> None:
     """Two honest clients stay in every sum."""
     chosen = Thresholds.choose(protocol, 6, recovery_threshold=4, assumed_colluders=colluders)
@@ -118,6 +119,29 @@ def test_more_than_there_are_is_refused(
     """Each number against the clients that there are, before anything is worked out from it."""
     with pytest.raises(InputError, match=match):
         Thresholds.choose("additive", 6, graph=graph, **given)
+
+
+@pytest.mark.parametrize(("clients", "colluders"), [(3, 2), (4, 3), (6, 5), (7, 6)])
+@pytest.mark.parametrize("protocol", ["additive", "ckks"])
+def test_too_many_colluders_are_refused_with_what_would_do(protocol: str, clients: int, colluders: int) -> None:
+    """Either way out is one that the protocol takes, with everything else left to its default."""
+    with pytest.raises(InputError) as refused:
+        Thresholds.choose(protocol, clients, assumed_colluders=colluders)
+    said = re.fullmatch(
+        rf"--assumed-colluders {colluders} of --clients {clients} leave fewer than 2 others to hide each other in a "
+        r"sum; --assumed-colluders (\d+) or --clients (\d+) would do",
+        str(refused.value),
+    )
+
+    assert said is not None
+    fewer, more = int(said[1]), int(said[2])
+    for size, helpers in ((clients, fewer), (more, colluders)):
+        PROTOCOLS[protocol].check(plan_of(Thresholds.choose(protocol, size, assumed_colluders=helpers), size))
+
+
+def test_plain_hides_nobody_from_colluders() -> None:
+    """So it takes any number of them."""
+    assert Thresholds.choose("plain", 3, assumed_colluders=2).assumed_colluders == 2
 
 
 def test_complaints_are_in_flags() -> None:

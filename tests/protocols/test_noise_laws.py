@@ -19,33 +19,11 @@ from protocols.noise.exponentials import scaled_exp
 from protocols.noise.law import LARGEST_VARIANCE, TABLE_ENTRIES, IntegerNoise
 from protocols.noise.table import CHUNK, GUIDE_BITS, NoiseTable
 from protocols.noise.thresholds import Thresholds
+from tests.protocols.insecure_words import InsecureScript, InsecureWords
 
 ONE = 1 << 128
 VARIANCES = [Fraction(1, 20), Fraction(1, 3), 1.0, 25, 400]
 every_law = pytest.mark.parametrize("law", NOISES.values(), ids=NOISES)
-
-
-class InsecureWords:
-    """Words from a seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.generator = np.random.default_rng(seed)
-
-    def words(self, count):
-        """Return the generator's next words."""
-        return self.generator.integers(0, 2**64, count, np.uint64)
-
-
-class InsecureScript:
-    """Words that a test has written down."""
-
-    def __init__(self, words):
-        self.left = list(words)
-
-    def words(self, count):
-        """Return the next words of the script."""
-        taken, self.left = self.left[:count], self.left[count:]
-        return np.array(taken, np.uint64)
 
 
 @pytest.fixture(autouse=True)

@@ -11,29 +11,7 @@ import pytest
 
 from protocols.noise import gumbel, top_k, top_k_distance
 from protocols.noise.exponentials import scaled_exp
-
-
-class InsecureWords:
-    """Words from a seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.generator = np.random.default_rng(seed)
-
-    def words(self, count):
-        """Return the generator's next words."""
-        return self.generator.integers(0, 2**64, count, np.uint64)
-
-
-class InsecureScript:
-    """Words that a test has written down."""
-
-    def __init__(self, words):
-        self.left = list(words)
-
-    def words(self, count):
-        """Return the next words of the script."""
-        taken, self.left = self.left[:count], self.left[count:]
-        return np.array(taken, np.uint64)
+from tests.protocols.insecure_words import InsecureScript, InsecureWords
 
 
 def ordered_choices(scores, k, rate):

@@ -27,9 +27,9 @@ from fedprllm_secure.privacy import (
 from fedprllm_secure.privacy.adjacency import Adjacency
 from protocols.noise import NOISES, top_k, top_k_distance
 from tests.fedprllm_secure.privacy.exact_laws import discrete_gaussian, skellam, summed
-from tests.fedprllm_secure.privacy.insecure_words import InsecureWords
 from tests.fedprllm_secure.privacy.lower_bounds import clopper_pearson_bound, shown_epsilons, upper_limit
 from tests.fedprllm_secure.privacy.releases import chosen, noisy
+from tests.protocols.insecure_words import InsecureWords
 
 RUNS = 10_000  # for each neighbour
 CHOICE_RUNS = 5_000

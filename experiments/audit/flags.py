@@ -1,0 +1,117 @@
+"""Flags of ``fedprllm audit``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from attacks import ATTACKS, REFINEMENTS
+from experiments.audit.plan import KNOWLEDGE
+from experiments.audit.statistics import CACHE
+from experiments.flags import add_model_flags, not_negative, positive
+from fedprllm_secure.privacy.adjacency import ADJACENCIES
+from fedprllm_secure.pruners import PRUNERS
+from fedprllm_secure.selection import TIES
+from fedprllm_secure.sparsity import GROUPS
+from protocols import PROTOCOLS
+
+ALL_ATTACKS = (*ATTACKS, *REFINEMENTS)
+
+
+def add_audit_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``fedprllm audit``."""
+    add_model_flags(parser, evaluates=False)
+    data = parser.add_argument_group("text")
+    data.add_argument("--data", required=True, help="as of prune: text that candidates, others and shadows are cut of")
+    data.add_argument("--text-field", metavar="NAME", help="column that holds the text")
+    data.add_argument("--seed", type=not_negative, default=0, help="of texts and shadows; never of coins, keys, noise")
+    run = parser.add_argument_group("the runs that are audited")
+    run.add_argument("--clients", type=positive, default=8, metavar="N", help="parties of a run; default 8")
+    run.add_argument("--windows-per-client", type=positive, default=2, metavar="M", help="default 2")
+    run.add_argument("--sparsity", default="0.5", help="share of weights removed, or N:M; default 0.5")
+    run.add_argument("--pruner", choices=sorted(PRUNERS), default="wanda", help="default wanda")
+    run.add_argument("--group", choices=GROUPS, help="as of prune")
+    run.add_argument("--local-group", choices=GROUPS, default="row", help="as of prune; default row")
+    run.add_argument("--ties", choices=TIES, default="magnitude", help="as of prune; default magnitude")
+    run.add_argument(
+        "--protocol",
+        type=protocol_list,
+        default=["plain", "additive", "ckks"],
+        metavar="LIST",
+        help=f"of {','.join(PROTOCOLS)}; default plain,additive,ckks. The plain baseline is always played too",
+    )
+    run.add_argument(
+        "--assumed-colluders",
+        type=not_negative,
+        default=1,
+        metavar="K",
+        help="clients that tell the server what they submitted, where that is an adversary of its own; default 1",
+    )
+    privacy = parser.add_argument_group("differential privacy")
+    privacy.add_argument("--dp", choices=("none", "central", "distributed"), default="none", help="default none")
+    privacy.add_argument("--epsilon", type=float, metavar="E", help="finds the noise")
+    privacy.add_argument("--delta", type=float, metavar="D")
+    privacy.add_argument("--noise-multiplier", type=float, metavar="Z", help="instead of --epsilon")
+    privacy.add_argument("--noise", choices=("skellam", "discrete-gaussian"), default="skellam", help="default skellam")
+    game = parser.add_argument_group("game")
+    game.add_argument(
+        "--adjacency",
+        choices=ADJACENCIES,
+        default="window-replace",
+        help="what a coin decides, and under --dp what the noise is sized for: which of two windows (clients) fills a "
+        "slot, or whether one does; default window-replace",
+    )
+    game.add_argument(
+        "--knowledge",
+        choices=KNOWLEDGE,
+        default="exact",
+        help="what the attacker holds of a candidate: its text, a near-duplicate, other text of its source; default "
+        "exact",
+    )
+    game.add_argument("--attacks", type=attack_list, default=list(ALL_ATTACKS), metavar="LIST", help=_attacks_help())
+    game.add_argument("--targets", type=positive, default=64, metavar="K", help="coins, over all runs; default 64")
+    game.add_argument(
+        "--canaries", type=positive, metavar="K", help="slots of a run that are asked about; default all of them"
+    )
+    game.add_argument("--runs", type=positive, default=64, metavar="R", help="runs that are attacked; default 64")
+    game.add_argument(
+        "--labelled-runs", type=positive, default=128, metavar="R", help="shadow runs with known coins; default 128"
+    )
+    game.add_argument(
+        "--reference-runs", type=positive, default=48, metavar="R", help="shadow runs for rates; default 48"
+    )
+    game.add_argument(
+        "--population", type=positive, default=256, metavar="W", help="windows the attacker holds; default 256"
+    )
+    game.add_argument(
+        "--strangers", type=positive, default=32, metavar="W", help="candidates in no run, to compare with; default 32"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", type=Path, required=True, metavar="DIR", help="audit.json and figures")
+    output.add_argument("--overwrite", action="store_true", help="replace another audit in DIR")
+    output.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help=f"kept statistics; default {CACHE}")
+    output.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
+
+
+def _attacks_help() -> str:
+    return f"of {','.join(ALL_ATTACKS)}; default all"
+
+
+def protocol_list(text: str) -> list[str]:
+    """Read a comma-separated list of protocols."""
+    return _listed(text, tuple(PROTOCOLS))
+
+
+def attack_list(text: str) -> list[str]:
+    """Read a comma-separated list of attacks; the blind baseline is always among them."""
+    names = _listed(text, ALL_ATTACKS)
+    return names if "blind" in names else ["blind", *names]
+
+
+def _listed(text: str, known: tuple[str, ...]) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        wrong = repr(unknown[0]) if unknown else "''"
+        raise argparse.ArgumentTypeError(f"{wrong} is none of {', '.join(known)}")
+    return list(dict.fromkeys(names))

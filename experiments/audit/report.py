@@ -1,0 +1,167 @@
+"""What an audit says: every adversary of every protocol, the attacks on it strongest first, and how claims fare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attacks.leakage.claims import Claim, Game
+from attacks.leakage.dimension import effective_dimension, predicted_auc
+from attacks.leakage.report import LeakageReport, leakage_reports
+from attacks.leakage.samples import Samples
+from attacks.leakage.selection import holm
+from experiments.audit.matrix import Cell
+from experiments.audit.run import Audit, Scored
+from experiments.audit.victims import VoteSessions
+from fedprllm_secure.privacy.adjacency import Adjacency
+from fedprllm_secure.privacy.session_noise import claimed_epsilon
+
+LEVEL = 0.05
+BLIND = "blind"
+BLIND_LEVEL = 0.001  # one baseline among many cells: it must not raise false alarms
+
+
+@dataclass(frozen=True, slots=True)
+class CellReport:
+    """What one adversary of one configuration learns.
+
+    Attributes:
+        cell: who.
+        reports: of all attacks, the strongest first, as chosen on half of the runs; figures are of the other half.
+        strongest: the samples of the strongest attack on the half that is reported.
+        claim: what is claimed against this adversary in this game; None where nothing is.
+        no_claim: why nothing is claimed.
+        predicted_auc: of the plain score, by the law of effective dimension; None for prune masks.
+        refused: attacks that could not be made, with the reason.
+    """
+
+    cell: Cell
+    reports: tuple[LeakageReport, ...]
+    strongest: Samples = field(repr=False)
+    claim: Claim | None
+    no_claim: str
+    predicted_auc: float | None
+    refused: Mapping[str, str]
+
+    @property
+    def best(self) -> LeakageReport:
+        """The strongest attack."""
+        return self.reports[0]
+
+
+def samples_of(scored: Scored) -> dict[str, Samples]:
+    """Flatten the scores of every attack: a coin an entry."""
+    truth = scored.job.truth
+    rows, targets = np.nonzero(truth.in_play)
+    return {
+        name: Samples(
+            scores=np.ascontiguousarray(scores[rows, targets], np.float64),
+            members=truth.coins[rows, targets] == 1,
+            runs=truth.runs[rows],
+            targets=targets,
+        )
+        for name, scores in scored.scores.items()
+    }
+
+
+def cell_reports(
+    audit: Audit, *, adjacency: Adjacency, effective: float, slots_of_client: int, seed: int
+) -> list[CellReport]:
+    """Report every cell; attacks on the same thing are reported once and shared.
+
+    Args:
+        audit: what came of it.
+        adjacency: of the game.
+        effective: effective dimension of the contributions.
+        slots_of_client: contributions of a client.
+        seed: of the bootstrap's weights.
+    """
+    found = []
+    for cell in audit.cells:
+        scored, sessions = audit.scored[cell.job], audit.sessions[cell.configuration.name]
+        claim, why = claim_of(cell, sessions, adjacency)
+        game = Game(adjacency, cell.adversary) if claim is None else claim.game
+        samples = samples_of(scored)
+        reports = leakage_reports(
+            samples, game=game, claim=claim, level=LEVEL, generator=np.random.default_rng([seed, 2])
+        )
+        slots = slots_of_client * scored.job.clients
+        found.append(
+            CellReport(
+                cell=cell,
+                reports=reports,
+                strongest=samples[reports[0].attack].halves()[1],
+                claim=claim,
+                no_claim=why,
+                predicted_auc=predicted_auc(effective, slots) if scored.job.kind != "choice" else None,
+                refused=scored.refused,
+            )
+        )
+    return found
+
+
+def claim_of(cell: Cell, sessions: VoteSessions, adjacency: Adjacency) -> tuple[Claim | None, str]:
+    """Give what is claimed against an adversary in a game, or why nothing is.
+
+    Only a claim of the very adjacency and of this adversary counts.
+    """
+    target = cell.configuration.privacy
+    if target is None:
+        return None, "no differential privacy"
+    if not cell.is_claimed:
+        return None, "the noise is not claimed to hold against this adversary"
+    if target.adjacency != adjacency:
+        return None, f"the claim is of {target.adjacency}, the game of {adjacency}"
+    adversary = sessions.noises[0].release.adversary
+    epsilon = claimed_epsilon(sessions.noises, target.delta)
+    return Claim(epsilon, target.delta, Game(adjacency, adversary)), ""
+
+
+def claims_in_doubt(reports: Sequence[CellReport]) -> dict[str, float]:
+    """Give p-values, corrected for their number (Holm), of all claims under all attacks, by cell and attack."""
+    values = {
+        f"{each.cell.configuration.name}; {each.cell.adversary}; {report.attack}": report.claim.p_value
+        for each in reports
+        for report in each.reports
+        if report.claim is not None
+    }
+    return holm(values)
+
+
+def blind_alarms(reports: Sequence[CellReport]) -> list[str]:
+    """Name the cells in which the baseline that sees nothing does better than chance: then the game leaks."""
+    values = {each.cell.job: report.p_value for each in reports for report in each.reports if report.attack == BLIND}
+    return [job for job, value in holm(values).items() if value < BLIND_LEVEL]
+
+
+def as_json(reports: Sequence[CellReport]) -> list[dict[str, Any]]:
+    """Give every cell as JSON can hold it."""
+    return [
+        {
+            "protocol": each.cell.configuration.protocol,
+            "configuration": each.cell.configuration.name,
+            "adversary": each.cell.adversary,
+            "sees": each.cell.job,
+            "claim": None
+            if each.claim is None
+            else {
+                "epsilon": each.claim.epsilon,
+                "delta": each.claim.delta,
+                "adjacency": each.claim.game.adjacency,
+                "adversary": each.claim.game.adversary,
+            },
+            "no_claim": each.no_claim or None,
+            "plain_score_predicted_auc": each.predicted_auc,
+            "attacks": [report.as_json() for report in each.reports],
+            "attacks_not_made": dict(each.refused),
+        }
+        for each in reports
+    ]
+
+
+def dimension_of(energies: np.ndarray) -> float:
+    """Give the effective dimension of contributions (contributions, channels) by their log-energies."""
+    return effective_dimension(np.log(np.maximum(energies, 1e-300)))

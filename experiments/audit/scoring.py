@@ -1,0 +1,59 @@
+"""All attacks on one thing that is seen: they take its matrices one after another, then score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from attacks import ATTACKS, REFINEMENTS
+from attacks.evidence import Scoring, Setting, Sight
+
+
+@dataclass(slots=True)
+class AttackScores:
+    """The attacks of one setting at work.
+
+    Attributes:
+        setting: what the attacker knows.
+        names: which attacks to report.
+        refused: attacks that these rows do not suffice for, with the reason.
+    """
+
+    setting: Setting
+    names: Sequence[str]
+    refused: dict[str, str] = field(default_factory=dict, init=False)
+    _scorings: dict[str, Scoring] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Start the attacks that can read such rows, and those that a refinement builds on."""
+        kind = self.setting.kind
+        wanted = {name for name in self.names if name in ATTACKS and kind in ATTACKS[name].kinds}
+        wanted |= {REFINEMENTS[name].base[kind] for name in self.refinements}
+        self._scorings = {name: ATTACKS[name].start(self.setting) for name in ATTACKS if name in wanted}
+
+    @property
+    def refinements(self) -> list[str]:
+        """The refinements among the names that have a base for such rows."""
+        return [name for name in self.names if name in REFINEMENTS and self.setting.kind in REFINEMENTS[name].base]
+
+    def see(self, sight: Sight) -> None:
+        """Show a matrix to every attack."""
+        for scoring in self._scorings.values():
+            scoring.see(sight)
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """Give the scores of coins by attack, float64 (observed rows, targets)."""
+        found: dict[str, np.ndarray] = {}
+        raw = {name: scoring.scores() for name, scoring in self._scorings.items()}
+        for name in self.names:
+            if name in raw:
+                found[name] = self.setting.paired(raw[name])
+        for name in self.refinements:
+            refinement = REFINEMENTS[name]
+            try:
+                found[name] = refinement.refine(self.setting, raw[refinement.base[self.setting.kind]])
+            except ValueError as error:  # too few labelled rows for it, say; it is listed with the reason
+                self.refused[name] = str(error)
+        return {name: scores[: self.setting.observed] for name, scores in found.items()}

@@ -1,0 +1,76 @@
+"""An audit in the terminal: protocols against adversaries, and below it what each attack reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from attacks.leakage.figures import Measured
+from attacks.leakage.report import LeakageReport
+from experiments.audit.matrix import ADVERSARIES
+from experiments.audit.report import CellReport
+
+
+def show_cells(reports: Sequence[CellReport], *, title: str, console: Console) -> None:
+    """Print the matrix of protocols and adversaries: the strongest attack's AUC, its interval, and the claim."""
+    configurations = list(dict.fromkeys(each.cell.configuration.name for each in reports))
+    table = Table("what sees it", *configurations, title=title, show_lines=True)
+    for adversary in ADVERSARIES:
+        of_adversary = {each.cell.configuration.name: each for each in reports if each.cell.adversary == adversary}
+        if of_adversary:
+            cells = [_cell(of_adversary[name]) if name in of_adversary else "" for name in configurations]
+            table.add_row(adversary, *cells)
+    console.print(table)
+
+
+def _cell(report: CellReport) -> str:
+    best = report.best
+    lines = [f"{report.cell.job}", f"AUC {measured(best.auc)}", f"by {best.attack}"]
+    if best.claim is not None:
+        doubt = "EXCEEDED by " + ", ".join(best.claim.exceeded_by) if best.claim.exceeded_by else "not exceeded"
+        if best.claim.cannot_exceed:
+            doubt = "these coins cannot exceed it"
+        lines.append(f"epsilon {best.claim.claim.epsilon:.3g}: {doubt}")
+    elif report.cell.configuration.privacy is not None:
+        lines.append(f"no claim: {report.no_claim}")
+    return "\n".join(lines)
+
+
+def show_attacks(reports: Sequence[CellReport], *, console: Console) -> None:
+    """Print every attack on everything that is seen, once each, strongest first."""
+    seen = set()
+    for each in reports:
+        if each.cell.job in seen:
+            continue
+        seen.add(each.cell.job)
+        best = each.best
+        predicted = "" if each.predicted_auc is None else f"; plain score predicted {each.predicted_auc:.3f}"
+        table = Table(
+            *("attack", "AUC", "TPR at 10 % FPR", "at 1 %", "at 0.1 %", "advantage", "epsilon at least (one run)"),
+            title=f"{each.cell.job}: {best.members} members, {best.non_members} non-members, {best.runs} runs"
+            + predicted,
+        )
+        for report in each.reports:
+            table.add_row(*_row(report))
+        console.print(table)
+        for name, reason in each.refused.items():
+            console.print(f"  {name}: not made, {reason}", highlight=False)
+
+
+def _row(report: LeakageReport) -> list[str]:
+    rates = [measured(rate.tpr) for rate in report.rates]
+    bound = report.one_run
+    found = "" if bound.epsilon is None else f"{bound.epsilon:.2f} of at most {bound.ceiling:.2f}"
+    name = f"{report.attack} (turned)" if report.is_reversed else report.attack
+    return [name, measured(report.auc), *rates, measured(report.at_cutoff.advantage), found]
+
+
+def measured(figure: Measured) -> str:
+    """Write a figure with its interval, or why there is none."""
+    if figure.value is None:
+        return figure.reason or ""
+    if figure.interval is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} [{figure.interval.low:.3f}, {figure.interval.high:.3f}]"
