@@ -47,9 +47,18 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--prune-masks", type=Path, action="append", default=[], metavar="FILE", help="may repeat")
     evaluate.add_argument("--text-field", metavar="NAME", help="column that holds the text (default: text)")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    from experiments.audit.flags import add_audit_flags
     from experiments.bench import add_flags
     from experiments.budget_command import add_budget_flags
 
+    audit = commands.add_parser(
+        "audit",
+        help="what each adversary learns of single windows or clients",
+        description="Membership inference on exactly what each adversary sees of real sessions: clients' masks, "
+        "totals, totals less what colluders know, the pruned model. Every coin is fair, every figure has an interval.",
+        epilog="example: fedprllm audit --model demo --data demo --out demo-audit",
+    )
+    add_audit_flags(audit)
     bench = commands.add_parser(
         "bench",
         help="measure speed, memory and quality against a peer or a limit",
@@ -81,6 +90,8 @@ def _command(flags: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
     # Each command's own imports wait until it is asked for.
     if flags.command == "prune":
         from experiments.prune_command import run
+    elif flags.command == "audit":
+        from experiments.audit_command import run
     elif flags.command == "budget":
         from experiments.budget_command import run
     elif flags.command == "evaluate":

@@ -15,7 +15,12 @@ from rich.table import Table
 
 from experiments.result import finite
 
-PHASE_NAMES = {"survey": "calibrating block", "prune": "pruning block", "evaluate": "evaluating block"}
+PHASE_NAMES = {
+    "survey": "calibrating block",
+    "prune": "pruning block",
+    "evaluate": "evaluating block",
+    "audit": "attacking matrix",
+}
 VARIANT_NAMES = {
     "dense": "dense (unpruned)",
     "central": "central (one party holds all text)",

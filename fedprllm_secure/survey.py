@@ -90,6 +90,7 @@ class Survey:
             rows=rows,
             noise=noise,
             num_clients=federation.num_clients,
+            per_client=federation.windows.per_client,
             by_window=is_window_level(method.privacy.adjacency),
             clip=method.clip,
         )

@@ -116,6 +116,7 @@ class NoisyResiduals:
         rows: Rows,
         noise: SessionNoise,
         num_clients: int,
+        per_client: int,
         by_window: bool,
         clip: float | None,
     ) -> None:
@@ -130,12 +131,13 @@ class NoisyResiduals:
             rows: which of the windows are public.
             noise: what is added; its dimension is the rank.
             num_clients: how many clients contribute if nobody leaves.
+            per_client: windows of each.
             by_window: whether a window's contribution is clipped, or the mean of a client's.
             clip: the clip, in stretched coordinates; what held-out public windows say if None.
         """
         self._model, self._parties, self._state, self._payload = model, parties, state, payload
         self._rows, self._noise, self._by_window = rows, noise, by_window
-        self._per_client = parties.streams[0].stop - parties.streams[0].start
+        self._per_client = per_client
         self.bound = grid_bound(noise.release.dimension)
         contributions = num_clients * (self._per_client if by_window else 1)
         noise_ratio = float(noise.full) ** 0.5 / self.bound / contributions
@@ -159,7 +161,11 @@ class NoisyResiduals:
     def vectors(self, client: int) -> Mapping[str, Tensor]:
         """Sum a client's clipped contributions."""
         stream = self._parties.streams[client]
-        own = self._basis.coordinates[stream.start : stream.stop]
+        return self.of_windows(slice(stream.start, stream.stop))
+
+    def of_windows(self, rows: slice | Tensor) -> Mapping[str, Tensor]:
+        """Sum the clipped contributions of a client with these surveyed windows."""
+        own = self._basis.coordinates[rows]
         if not self._by_window:
             own = own.mean(0, keepdim=True)
         return {RESIDUALS: to_grid(own, clip=self.clip, bound=self.bound).sum(0)}

@@ -34,6 +34,12 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--local-group", choices=GROUPS, default="row", help="as of prune; default row")
     run.add_argument("--ties", choices=TIES, default="magnitude", help="as of prune; default magnitude")
     run.add_argument(
+        "--payload",
+        choices=("votes", "statistics"),
+        default="votes",
+        help="what clients share; default votes. Of statistics, what the pruned model shows the public is not played",
+    )
+    run.add_argument(
         "--protocol",
         type=protocol_list,
         default=["plain", "additive", "ckks"],
@@ -53,6 +59,10 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     privacy.add_argument("--delta", type=float, metavar="D")
     privacy.add_argument("--noise-multiplier", type=float, metavar="Z", help="instead of --epsilon")
     privacy.add_argument("--noise", choices=("skellam", "discrete-gaussian"), default="skellam", help="default skellam")
+    privacy.add_argument("--rank", type=positive, metavar="R", help="as of prune, with --payload statistics")
+    privacy.add_argument("--clip", type=float, metavar="C", help="as of prune, with --payload statistics")
+    privacy.add_argument("--public-data", metavar="SOURCE", help="as of prune: for statistics under --dp")
+    privacy.add_argument("--public-windows", type=positive, metavar="N", help="as of prune")
     game = parser.add_argument_group("game")
     game.add_argument(
         "--adjacency",

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.evidence import NOT_IN_PLAY, Kind, MatrixSight, Setting
-from experiments.audit.victims import SeenBlock, What
+from experiments.audit.matrix import What
+from experiments.audit.victims import SeenBlock
 from experiments.audit.worlds import Worlds
 from experiments.audit.worlds_rows import MatrixRows
 

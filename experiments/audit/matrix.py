@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from experiments.audit.victims import What
 from fedprllm_secure.privacy.target import PrivacyTarget
 
 SERVER, COLLUDERS, KEY_HOLDER, READERS, PUBLIC = (
@@ -16,6 +16,7 @@ SERVER, COLLUDERS, KEY_HOLDER, READERS, PUBLIC = (
 )
 ADVERSARIES = (SERVER, COLLUDERS, KEY_HOLDER, READERS, PUBLIC)
 HOMOMORPHIC = ("ckks", "bfv")
+What = Literal["masks", "totals", "less", "released", "choice"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from attacks.leakage.dimension import effective_dimension, predicted_auc
 from attacks.leakage.report import LeakageReport, leakage_reports
 from attacks.leakage.samples import Samples
 from attacks.leakage.selection import holm
+from experiments.audit.game import Audit, NoisySessions, Scored
 from experiments.audit.matrix import Cell
-from experiments.audit.run import Audit, Scored
-from experiments.audit.victims import VoteSessions
 from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.privacy.session_noise import claimed_epsilon
 
@@ -103,7 +102,7 @@ def cell_reports(
     return found
 
 
-def claim_of(cell: Cell, sessions: VoteSessions, adjacency: Adjacency) -> tuple[Claim | None, str]:
+def claim_of(cell: Cell, sessions: NoisySessions, adjacency: Adjacency) -> tuple[Claim | None, str]:
     """Give what is claimed against an adversary in a game, or why nothing is.
 
     Only a claim of the very adjacency and of this adversary counts.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from attacks.leakage.figures import Measured
 from attacks.leakage.report import LeakageReport
@@ -48,21 +48,27 @@ def show_attacks(reports: Sequence[CellReport], *, console: Console) -> None:
         best = each.best
         predicted = "" if each.predicted_auc is None else f"; plain score predicted {each.predicted_auc:.3f}"
         table = Table(
-            *("attack", "AUC", "TPR at 10 % FPR", "at 1 %", "at 0.1 %", "advantage", "epsilon at least (one run)"),
+            Column("attack", no_wrap=True),
+            *("AUC", "TPR at FPR 10 %", "1 %", "0.1 %", "advantage", "epsilon ≥ (one run)"),
             title=f"{each.cell.job}: {best.members} members, {best.non_members} non-members, {best.runs} runs"
             + predicted,
         )
         for report in each.reports:
             table.add_row(*_row(report))
         console.print(table)
+        for rate in best.rates:
+            if rate.tpr.value is None:
+                console.print(
+                    f"  true positive rate at {100 * rate.fpr:g} % not given: {rate.tpr.reason}", highlight=False
+                )
         for name, reason in each.refused.items():
-            console.print(f"  {name}: not made, {reason}", highlight=False)
+            console.print(f"  {name} not made: {reason}", highlight=False)
 
 
 def _row(report: LeakageReport) -> list[str]:
-    rates = [measured(rate.tpr) for rate in report.rates]
+    rates = ["" if rate.tpr.value is None else measured(rate.tpr) for rate in report.rates]
     bound = report.one_run
-    found = "" if bound.epsilon is None else f"{bound.epsilon:.2f} of at most {bound.ceiling:.2f}"
+    found = "" if bound.epsilon is None else f"{bound.epsilon:.2f} of {bound.ceiling:.2f}"
     name = f"{report.attack} (turned)" if report.is_reversed else report.attack
     return [name, measured(report.auc), *rates, measured(report.at_cutoff.advantage), found]
 

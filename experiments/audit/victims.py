@@ -10,47 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.audit.held import Held, SessionHolder
+from experiments.audit.matrix import What
 from experiments.audit.statistics import AuditBlock, WindowStatistics
 from experiments.audit.worlds_rows import windows_of
 from fedprllm_secure.errors import InputError
-from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import prunable_matrices
 from fedprllm_secure.payloads import Decision, PartyView, Votes
 from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
-from fedprllm_secure.sessions import Clients, Contents, Sessions
+from fedprllm_secure.sessions import Contents
 from fedprllm_secure.surveyed import without_weights
 from fedprllm_secure.thresholds import Thresholds
-from fedprllm_secure.work import WorkFolder
-from protocols import PROTOCOLS, SessionPlan, TranscriptEntry
-from protocols.homomorphic.protocol import Homomorphic
-from protocols.replay import ServerView, opened_by_key_holder, replay
+from protocols import PROTOCOLS
 
 Rows = Mapping[str, NDArray[Any]]  # by matrix, (rows, out, in)
-What = Literal["masks", "totals", "less", "released", "choice"]
-
-
-class Recording:
-    """Keeps one session's messages at a time."""
-
-    def __init__(self) -> None:
-        """Keep none yet."""
-        self.plan: SessionPlan | None = None
-        self.entries: list[TranscriptEntry] = []
-
-    def begin(self, place: int, plan: SessionPlan) -> None:
-        """Forget the session before."""
-        self.plan, self.entries = plan, []
-
-    def add(self, place: int, entry: TranscriptEntry) -> None:
-        """Keep a message."""
-        self.entries.append(entry)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,23 +54,6 @@ class SeenBlock:
     colluders: Rows | None = field(default=None, repr=False)
     is_shared: bool = False
     has_shared_masks: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What came of a session.
-
-    Attributes:
-        seen: what the server sees.
-        left: the totals that leave it.
-        vectors: by client, the vectors that somebody sees: a server of `plain`, or one that a key holder helps.
-        colluding: what the colluders submitted, by client.
-    """
-
-    seen: ServerView
-    left: Mapping[str, Any] = field(repr=False)
-    vectors: Mapping[int, Mapping[str, Any]] = field(repr=False)
-    colluding: Mapping[int, Mapping[str, Any]] = field(repr=False)
 
 
 class VoteSessions:
@@ -124,19 +87,15 @@ class VoteSessions:
         payload = method.make_payload(largest_bound=protocol.largest_bound(num_clients)).in_model(model)
         if not isinstance(payload, Votes):
             raise InputError(f"payload={method.payload} must be votes: statistics have victims of their own")
-        self.method, self.num_clients, self.colluders = method, num_clients, colluders
+        self.method, self.num_clients = method, num_clients
         self.payload = payload.centred() if method.privacy is not None else payload
-        clients = Clients(num_clients)
-        self._recording = Recording()
-        folder.mkdir(parents=True)
-        self._sessions = Sessions(
-            protocol,
-            thresholds,
-            clients,
-            Manifest(model, method, clients.roster, window_length=statistics.federation.windows.length),
-            WorkFolder(folder),
-            dropouts=lambda _: {},
-            transcript=self._recording,
+        self._holder = SessionHolder(
+            statistics,
+            num_clients=num_clients,
+            method=method,
+            thresholds=thresholds,
+            colluders=colluders,
+            folder=folder,
         )
         self.noises: list[SessionNoise] = []
         if method.privacy is not None:
@@ -179,25 +138,9 @@ class VoteSessions:
             decisions: each client's; None for one that contributes the zero vector (zero-out).
         """
         contents = self.contents(block)
-        (session,) = self._sessions.open([contents])
-        colluding = {}
-        for client, decision in enumerate(decisions):
-            vectors = {spec.name: torch.zeros(spec.length, dtype=torch.int64) for spec in contents.specs}
-            if decision is not None:
-                vectors = dict(self.payload.vectors(block.view(), decision))
-            submitted = session.submit(client, vectors)
-            if client >= self.num_clients - self.colluders:
-                colluding[client] = {name: each.cpu().numpy() for name, each in submitted.items()}
-        recording, protocol = self._recording, PROTOCOLS[self.method.protocol]
-        assert recording.plan is not None  # the session is open
-        opened: Mapping[int, Mapping[str, Any]] = {}
-        if isinstance(protocol, Homomorphic):
-            opened = opened_by_key_holder(protocol, recording.plan, recording.entries, session.role(0))
-        left = session.close().totals
-        seen = replay(protocol, recording.plan, recording.entries)
-        if seen.shows_vectors:
-            opened = {client: seen.vectors(client) for client in range(self.num_clients)}
-        return Held(seen=seen, left=left, vectors=opened, colluding=colluding)
+        zeros = {spec.name: torch.zeros(spec.length, dtype=torch.int64) for spec in contents.specs}
+        vectors = [zeros if each is None else self.payload.vectors(block.view(), each) for each in decisions]
+        return self._holder.hold(contents, vectors)
 
     def votes(self, entries: NDArray[Any], *, clients: int) -> NDArray[Any]:
         """Turn a sum of ``clients`` vectors back into votes."""

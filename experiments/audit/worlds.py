@@ -123,16 +123,24 @@ def draw_worlds(
     return Worlds(contributions=contributions.reshape(shape), coins=coins, clients_of=clients_of)
 
 
-def without_targets(generator: np.random.Generator, count: int, *, slots: Slots, others: np.ndarray) -> Worlds:
-    """Draw worlds of others alone, such as an attacker makes to learn rates.
+def reference_worlds(
+    generator: np.random.Generator, count: int, *, slots: Slots, population: np.ndarray, is_zero_out: bool
+) -> Worlds:
+    """Draw worlds of an attacker's own windows alone, for rates: like victims' worlds, with coins of their own.
+
+    Under zero-out a slot that is asked about is empty half the time, as it is in a victim's world.
 
     Raises:
-        ValueError: there are too few others for a world.
+        ValueError: there are too few contributions for a world.
     """
     places = slots.clients * slots.per_client
-    if len(others) < places:
-        raise ValueError(f"others={len(others)} must be at least {places}, one a slot")
-    picks = np.stack([generator.choice(others, places, replace=False) for _ in range(count)])
+    if len(population) < places:
+        raise ValueError(f"population={len(population)} must be at least {places}, one a slot")
+    picks = np.stack([generator.choice(population, places, replace=False) for _ in range(count)])
+    if is_zero_out:
+        for world in picks:
+            asked = generator.permutation(places)[: slots.in_play]
+            world[asked[generator.integers(0, 2, slots.in_play) == 0]] = EMPTY
     none = np.empty((count, 0))
     return Worlds(
         contributions=picks.reshape(count, slots.clients, slots.per_client),

@@ -314,6 +314,7 @@ def _residuals(
         rows=rows,
         noise=noise,
         num_clients=clients,
+        per_client=PER_CLIENT,
         by_window=adjacency.startswith("window"),
         clip=None,
     )

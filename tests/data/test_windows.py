@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
-from fedprllm_secure.data import DataError, Document, Windows, cut_windows, read_windows, windows_shape
+from fedprllm_secure.data import DataError, Document, Windows, cut_further, cut_windows, read_windows, windows_shape
 from fedprllm_secure.data.tokens import take_tokens
 
 EOS = 1
@@ -51,6 +51,32 @@ def test_windows_rebuild_the_stream(tokenizer: PreTrainedTokenizerFast, parts: l
 
     for client, tokens in enumerate(streams):
         assert windows.of(client).flatten().tolist() == tokens[: per_client * length]
+
+
+@settings(deadline=None, max_examples=60)
+@given(parts=st.lists(TEXTS, min_size=1, max_size=3), length=st.integers(1, 7), after=st.integers(1, 3))
+def test_further_windows_follow_the_first_ones(
+    tokenizer: PreTrainedTokenizerFast, parts: list[list[str]], length: int, after: int
+) -> None:
+    """Each client's next windows, as many as there are but no more than asked for, go on where the first ones end."""
+    documents = [[Document(text) for text in texts] for texts in parts]
+    further = cut_further(documents, tokenizer, length=length, after=after, most=2, vocabulary_size=VOCABULARY)
+
+    assert len(further) == len(parts)
+    for texts, windows in zip(parts, further, strict=True):
+        rest = stream(texts, tokenizer)[after * length :]
+        assert windows.dtype == torch.int64
+        assert windows.shape == (min(2, len(rest) // length), length)
+        assert windows.flatten().tolist() == rest[: windows.numel()]
+
+
+def test_further_windows_are_checked(tokenizer: PreTrainedTokenizerFast) -> None:
+    """A token that the model lacks, and counts below one, are refused."""
+    documents = [[Document("Once upon a time " * 9)]]
+    with pytest.raises(DataError, match=r"the tokenizer's output, row \d+: token id \d+ is outside"):
+        cut_further(documents, tokenizer, length=2, after=1, most=9, vocabulary_size=3)
+    with pytest.raises(ValueError, match="most=0 must be at least 1"):
+        cut_further(documents, tokenizer, length=2, after=1, most=0, vocabulary_size=VOCABULARY)
 
 
 @settings(deadline=None, max_examples=40)

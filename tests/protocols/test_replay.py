@@ -90,16 +90,21 @@ def test_what_is_hidden_is_nowhere_in_the_view(protocol, recorded):
 
 
 def test_vectors_span_chunks(make_plan, signing_keys):
-    """Vectors that take several messages are put together again."""
+    """Vectors that take several messages are put together again, those of a client that vanished amid them are not."""
     vectors = (VectorSpec("votes", 64 * 2**17 + 65, 1), VectorSpec("few", 3, 5))
-    plan = make_plan(3, vectors, recovery_threshold=2)
+    plan = make_plan(3, vectors, recovery_threshold=2, minimum_survivors=2)
     inputs, entries = random_vectors(plan), []
-    run_session(PROTOCOLS["plain"], plan, signing_keys[:3], inputs, transcript=entries.append)
-    seen = replay(PROTOCOLS["plain"], plan, entries).vectors(1)
+    simulation = Simulation(PROTOCOLS["plain"], plan, signing_keys[:3], transcript=entries.append)
+    simulation.open()
+    for client in range(3):
+        simulation.submit(client, inputs[client], vanish_after=2 if client == 2 else None)
+    simulation.close()
+    view = replay(PROTOCOLS["plain"], plan, entries)
 
-    assert sum(entry.step is Step.SUBMIT and entry.direction is Direction.RECEIVED for entry in entries) == 3 * 3
+    assert sum(entry.step is Step.SUBMIT and entry.direction is Direction.RECEIVED for entry in entries) == 3 + 3 + 2
+    assert sorted(view._uploads) == [0, 1]
     for name, vector in inputs[1].items():
-        np.testing.assert_array_equal(seen[name], vector)
+        np.testing.assert_array_equal(view.vectors(1)[name], vector)
 
 
 def test_a_client_that_did_not_survive_has_no_vectors(make_plan, signing_keys):
