@@ -117,9 +117,11 @@ class Setting:
         return scores[:, first].astype(np.float64) - absent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class MatrixSight:
     """What is seen of one prunable matrix, or of some of its rows; for the kinds ``masks``, ``totals`` and ``choice``.
+
+    Two sights are equal only if they are one and the same.
 
     Attributes:
         name: the matrix.

@@ -13,6 +13,7 @@ import numpy as np
 
 from attacks.channels import Alignment, LogNorms
 from attacks.companions import absent_is_empty
+from attacks.estimates import Estimates, made_once
 from attacks.evidence import MatrixSight, Setting, Sight, StatisticsSight
 from attacks.inversion import MaskInverter
 from attacks.mean_inversion import MeanInverter
@@ -69,23 +70,37 @@ class ChannelProjection:
         """
         if not isinstance(sight, MatrixSight):
             raise ValueError(f"sight={type(sight).__name__} must be a MatrixSight for masks, choices and totals")
+        made = made_once(sight, self._way(sight), lambda: self._estimates(sight))
+        self._aligned.add(sight.channels, made.weights, rows=made.rows, reference=made.reference)
+
+    def _way(self, sight: MatrixSight) -> tuple[object, ...]:
+        """Name everything beside the sight that decides its estimates."""
+        if self._by_mask:
+            return ("by mask",)
+        return ("mean", self._trials, self._noise_sd, self._spread(sight).tobytes())
+
+    def _spread(self, sight: MatrixSight) -> np.ndarray:
+        """Say how far log-norms of one vote are spread, (in,)."""
+        drawn = self._log_norms.draws[:, sight.channels]
+        spread = (drawn - drawn.mean(1, keepdims=True)).std(0) / np.sqrt(self._behind_a_vote)
+        return np.hypot(spread, _LEAST_SPREAD)
+
+    def _estimates(self, sight: MatrixSight) -> Estimates:
         estimator: MaskInverter | MeanInverter
         if self._by_mask:
             estimator = MaskInverter.fit(sight.reference, sight.log_weights)
             weights = len(sight.log_weights) * estimator.live.astype(np.float64)
         else:
-            drawn = self._log_norms.draws[:, sight.channels]
-            spread = (drawn - drawn.mean(1, keepdims=True)).std(0) / np.sqrt(self._behind_a_vote)
             estimator = MeanInverter.fit(
                 sight.reference,
                 sight.log_weights,
                 trials=self._trials,
-                spread=np.hypot(spread, _LEAST_SPREAD),
+                spread=self._spread(sight),
                 noise_sd=self._noise_sd,
             )
             weights = estimator.information
-        self._aligned.add(
-            sight.channels, weights, rows=estimator.invert(sight.rows), reference=estimator.invert(sight.reference)
+        return Estimates(
+            weights=weights, rows=estimator.invert(sight.rows), reference=estimator.invert(sight.reference)
         )
 
     def projected(self) -> Projected:

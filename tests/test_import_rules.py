@@ -34,6 +34,7 @@ MAY_USE = {
         "cryptography",
         "flwr",
         "tenseal",
+        "threadpoolctl",
     },
 }
 ENCRYPTION_FILES = {"homomorphic/ciphertexts.py"}

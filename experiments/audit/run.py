@@ -6,13 +6,16 @@ and one matrix's rows of the attacker's worlds are in memory at a time.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from attacks.evidence import Kind
 from experiments.audit.game import Audit, Game, Scored
@@ -90,13 +93,14 @@ def _show_all(
     model = game.statistics.model
     done, total = 0, sum(len(prunable_matrices(model, index)) for index in range(model.num_blocks))
     progress("audit", done, total)
-    for block in game.statistics.blocks():
-        seen = victims.block(block)
-        for matrix in block.matrices:
-            maker = MatrixRows(block, matrix, votes, game.contributions.groups, empty_vote)
-            _show(game, maker, seen, jobs, scorings)
-            done += 1
-            progress("audit", done, total)
+    with ThreadPoolExecutor(os.cpu_count()) as workers, threadpool_limits(1):  # attacks share the cores by themselves
+        for block in game.statistics.blocks():
+            seen = victims.block(block)
+            for matrix in block.matrices:
+                maker = MatrixRows(block, matrix, votes, game.contributions.groups, empty_vote)
+                _show(game, maker, seen, jobs, scorings, workers)
+                done += 1
+                progress("audit", done, total)
 
 
 def _show(
@@ -105,6 +109,7 @@ def _show(
     seen: Mapping[str, SeenBlock],
     jobs: Mapping[str, Job],
     scorings: Mapping[str, AttackScores],
+    workers: Executor,
 ) -> None:
     counts = tuple({job.clients for job in jobs.values()})
     labelled = OwnRows.of(maker, game.labelled, counts=counts)
@@ -121,5 +126,6 @@ def _show(
                 reference=reference,
                 alone=alone,
                 generator=game.generator,
-            )
+            ),
+            workers,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,10 +39,10 @@ class AttackScores:
         """The refinements among the names that have a base for such rows."""
         return [name for name in self.names if name in REFINEMENTS and self.setting.kind in REFINEMENTS[name].base]
 
-    def see(self, sight: Sight) -> None:
-        """Show a matrix to every attack."""
-        for scoring in self._scorings.values():
-            scoring.see(sight)
+    def see(self, sight: Sight, workers: Executor) -> None:
+        """Show a matrix to every attack; they work side by side, each for itself."""
+        for seen in [workers.submit(scoring.see, sight) for scoring in self._scorings.values()]:
+            seen.result()
 
     def scores(self) -> dict[str, np.ndarray]:
         """Give the scores of coins by attack, float64 (observed rows, targets)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,9 @@ def audit_statistics(
         scored = {}
         for done, (name, job) in enumerate(jobs.items(), start=len(sessions) + 1):
             scoring = AttackScores(game.setting(job), attacks)
-            scoring.see(_sight(game, job, sessions[job.configuration], seen[job.configuration][job.what]))
+            sight = _sight(game, job, sessions[job.configuration], seen[job.configuration][job.what])
+            with ThreadPoolExecutor(1) as workers:
+                scoring.see(sight, workers)
             scored[name] = Scored(job, scoring.scores(), scoring.refused)
             progress("audit", done, len(sessions) + len(jobs))
         return Audit(cells, scored, sessions)

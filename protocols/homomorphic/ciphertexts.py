@@ -243,9 +243,20 @@ class KeyHolder:
             NotASum: If there is no noise budget left, a part is more than 1/4 from an integer or too low, or
                 the library refuses.
         """
-        plain = seal.Plaintext()
         try:
             total = self._context.load(self._context.sum_for_library(self._coefficients(wire)))
+        except _REFUSALS:
+            raise NotASum from None
+        return self.open_loaded(total, shift=shift)
+
+    def open_loaded(self, total: Any, *, shift: int = 0) -> Words:
+        """Return the words of a ciphertext of the library, as `open`.
+
+        Raises:
+            NotASum: As `open`.
+        """
+        plain = seal.Plaintext()
+        try:
             self._decryptor.decrypt(total, plain)
             if self._parameters.scheme is Scheme.CKKS:
                 return _nearest_words(np.array(self._encoder.decode_complex(plain)), lowest=-shift)

@@ -48,7 +48,7 @@ def _words(holder: KeyHolder, adder: Adder, parameters: Parameters, layout: Layo
     size = parameters.ring.upload_bytes
     ciphertexts = (content[at : at + size] for at in range(0, len(content), size))
     try:
-        opened = [holder.open(adder.sum_to_wire(adder.load(each)), shift=layout.shift()) for each in ciphertexts]
+        opened = [holder.open_loaded(adder.load(each), shift=layout.shift()) for each in ciphertexts]
     except NotASum:
         raise ValueError("upload must be encrypted under the helper's key") from None
     return np.concatenate(opened)
