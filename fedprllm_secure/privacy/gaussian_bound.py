@@ -21,15 +21,16 @@ on the very mechanisms that run, by a comparison of laws. Knows vectors by their
 
    (The other branch, m^2 above 6, is out: m is continuous in the variance, cannot jump over the gap between the
    branches, and is below 2 at variance 4. If no step is the largest, m is the limit of the steps, which is at most
-   1/sigma.)
+   1/sigma: by the tails' asymptotics they tend to 1/sigma for the discrete Gaussian and to 0 for Skellam, uniformly
+   where the variance is bounded, so that m is, nearby, the largest of finitely many continuous steps and continuous.)
 4. The discrete Gaussian has L = 1/sigma^2, exactly. m sigma = 1 + 1/(24 sigma^2) + ...
 5. Skellam, variance v >= 3: L = -log(1 - 1/v - 1/v^3). With u = v I'(v)/I(v), I = I_k the Bessel function, Riccati's
    equation is v u' = v^2 + k^2 - u^2, and p(k-1) p(k+1) / p(k)^2 = (u^2 - k^2)/v^2 = 1 - u'/v.
    For k >= 1, u' < 1: w = u - (v - 1/2) starts above 0 and stays there, since v w' = k^2 - 1/4 where w = 0; and u'
    starts below 1 and cannot reach it, since there v u'' = 2v - 1 - 2u < 0.
    For k = 0, u' <= 1 + 1/v^2: w >= -1/(4v) at v = 3 and hence after, and then v u'' <= 2v - u' (2v - 1/(2v)) keeps u',
-   1.032 at v = 3, below 1 + 1/v^2. m sigma = 1 + 7/(24 sigma^2) + ...
-6. A sum of discrete Gaussians is within a factor exp(tau) of one with the summed parameters (``renyi``), so the tails
+   1.032 at v = 3, below 1 + 1/v^2, which falls more slowly. The bound on m, times sigma, is 1 + 7/(24 sigma^2) + ...
+6. A sum of discrete Gaussians is symmetric and log-concave, as convolutions of such are, and within a factor exp(tau) of one with the summed parameters (``renyi``), so the tails
    P(X >= k), k >= 1, are too, and A moves by at most tau sqrt(pi/2), Mills' ratio at 0 times tau. Each step grows by at
    most twice that: m + sqrt(2 pi) tau.
 """
