@@ -85,7 +85,7 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     )
     game.add_argument("--runs", type=positive, default=64, metavar="R", help="runs that are attacked; default 64")
     game.add_argument(
-        "--labelled-runs", type=positive, default=128, metavar="R", help="shadow runs with known coins; default 128"
+        "--labelled-runs", type=positive, default=96, metavar="R", help="shadow runs with known coins; default 96"
     )
     game.add_argument(
         "--reference-runs", type=positive, default=48, metavar="R", help="shadow runs for rates; default 48"

@@ -14,6 +14,7 @@ from experiments.audit.matrix import Cell, What
 from experiments.audit.plan import AuditPlan, Contributions
 from experiments.audit.statistics import WindowStatistics
 from experiments.audit.worlds import draw_worlds, operating_system_generator, reference_worlds
+from fedprllm_secure.errors import InputError
 from fedprllm_secure.privacy.session_noise import SessionNoise
 
 
@@ -110,6 +111,9 @@ class Game:
             cells: every adversary of every configuration.
             sessions: by configuration.
             kinds: of rows, by what is seen; vectors of single clients under noise count as totals of one client.
+
+        Raises:
+            InputError: so few coins are tossed that those of one half of the runs fell alike.
         """
         runs = np.arange(len(self.worlds))
         clients, honest = self.plan.clients, self.plan.clients - self.colluders
@@ -133,4 +137,16 @@ class Game:
                 truth=truths.get(cell.what, Truth(self.worlds.coins, runs)),
             )
             jobs.setdefault(cell.job, job)
+        for job in jobs.values():
+            self._check_coins(job)
         return jobs
+
+    def _check_coins(self, job: Job) -> None:
+        """Refuse coins of which no rate can be given: attacks are chosen on half of the runs, reported on the other."""
+        coins, runs = job.truth.coins, job.truth.runs
+        for half in (coins[runs % 2 == 0], coins[runs % 2 == 1]):
+            if not ((half == 1).any() and (half == 0).any()):
+                raise InputError(
+                    f"--runs {self.plan.runs}: all coins that {job.name} tell of fell alike in half of the runs, so "
+                    "that no rate can be given; ask for more --runs"
+                )

@@ -147,9 +147,10 @@ class Contributions:
             "exact": texts.candidates, "near-duplicate": texts.near_duplicates, "same-source": texts.same_source
         }[plan.knowledge]  # fmt: skip
         numbers = np.arange(starts[1])
-        targets = numbers.reshape(-1, 2)
         if plan.is_zero_out:
             targets = np.stack([numbers, np.full(len(numbers), NOTHING)], axis=1)
+        else:
+            targets = numbers.reshape(-1, 2)
         return cls(
             groups=np.concatenate(parts),
             known=np.concatenate([known.reshape(-1, size), parts[1]]),

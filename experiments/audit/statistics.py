@@ -26,6 +26,7 @@ from torch import Tensor
 from fedprllm_secure.calibration import InputEnergy
 from fedprllm_secure.data import Windows
 from fedprllm_secure.editing import EditableBlock
+from fedprllm_secure.errors import InputError
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
@@ -134,7 +135,7 @@ def window_statistics(
         progress: receives (phase, done, total).
 
     Raises:
-        InputError: an activation is not finite, or another process is at the same windows.
+        InputError: an activation is not finite, another process is at the same windows, or the key was cut short.
     """
     folder = cache.expanduser() / _name(cache.expanduser(), model, ids, public, method)
     windows = Windows(ids, num_clients=len(ids), per_client=1, length=ids.shape[1])
@@ -164,7 +165,11 @@ def _name(cache: Path, model: StreamedModel, ids: Tensor, public: Tensor | None,
 
 
 def _key(cache: Path) -> bytes:
-    """Read this machine's key, or draw it; two processes that draw it at once end with the same one."""
+    """Read this machine's key, or draw it; two processes that draw it at once end with the same one.
+
+    Raises:
+        InputError: the file holds no whole key.
+    """
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = cache / "key"
     if not file.exists():
@@ -180,5 +185,5 @@ def _key(cache: Path) -> bytes:
             own.unlink()
     key = file.read_bytes()
     if len(key) != KEY_BYTES:
-        raise ValueError(f"{file} must hold {KEY_BYTES} bytes, not {len(key)}; remove it")
+        raise InputError(f"{file} must hold {KEY_BYTES} bytes, not {len(key)}; remove it")
     return key

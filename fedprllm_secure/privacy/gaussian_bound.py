@@ -30,9 +30,9 @@ on the very mechanisms that run, by a comparison of laws. Knows vectors by their
    starts below 1 and cannot reach it, since there v u'' = 2v - 1 - 2u < 0.
    For k = 0, u' <= 1 + 1/v^2: w >= -1/(4v) at v = 3 and hence after, and then v u'' <= 2v - u' (2v - 1/(2v)) keeps u',
    1.032 at v = 3, below 1 + 1/v^2, which falls more slowly. The bound on m, times sigma, is 1 + 7/(24 sigma^2) + ...
-6. A sum of discrete Gaussians is symmetric and log-concave, as convolutions of such are, and within a factor exp(tau) of one with the summed parameters (``renyi``), so the tails
-   P(X >= k), k >= 1, are too, and A moves by at most tau sqrt(pi/2), Mills' ratio at 0 times tau. Each step grows by at
-   most twice that: m + sqrt(2 pi) tau.
+6. A sum of discrete Gaussians is symmetric and log-concave, as convolutions of such are, and within a factor exp(tau)
+   of one with the summed parameters (``renyi``), so the tails P(X >= k), k >= 1, are too, and A moves by at most
+   tau sqrt(pi/2), Mills' ratio at 0 times tau. Each step grows by at most twice that: m + sqrt(2 pi) tau.
 """
 
 from __future__ import annotations

@@ -203,13 +203,17 @@ def cut_of(inputs: Inputs) -> Windows:
     return cut_windows(parts, tokenizer, length=LENGTH, per_client=2, vocabulary_size=VOCABULARY)
 
 
-def test_a_run_leaves_its_coins(prune: Prune, inputs: Inputs, used: list[Tensor], tmp_path: Path) -> None:
+def test_a_run_leaves_its_coins(
+    prune: Prune, inputs: Inputs, used: list[Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The windows that the run pruned with are those of the coins; the result says how many, not which."""
+    monkeypatch.setattr("experiments.canaries.secrets.SystemRandom", lambda: random.Random(2))  # coins of both kinds
     out = tmp_path / "run"
     assert prune(out, canaries=4, save_transcript=True, **FEW).status == 0
     result, coins, cut = json.loads((out / "result.json").read_text()), Coins.read(out / "coins.json"), cut_of(inputs)
 
     assert len(coins.slots) == result["config"]["canaries"] == 4
+    assert {slot.coin for slot in coins.slots} == {0, 1}
     assert (coins.model_sha256, coins.window_length) == (result["model"]["sha256"], LENGTH)
     assert torch.equal(used[0], coins.used(cut).ids)
     assert not {slot.windows[1] for slot in coins.slots} & set(map(tuple, cut.ids.tolist()))
