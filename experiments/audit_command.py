@@ -6,20 +6,21 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from experiments import inputs
+from experiments.audit.flags import OF_PLAYED_RUNS, audit_defaults
 from experiments.audit.game import Game
 from experiments.audit.matrix import ADVERSARIES, Configuration
+from experiments.audit.one_thread import one_thread
+from experiments.audit.out_folder import PRIVATE, RESULT, SCHEMA, is_finished
 from experiments.audit.pictures import Cell as PictureCell
 from experiments.audit.pictures import draw_matrix, draw_roc
 from experiments.audit.plan import AuditPlan, Contributions
+from experiments.audit.recorded_command import run_recorded
 from experiments.audit.report import (
     LEVEL,
     CellReport,
@@ -46,24 +47,28 @@ from fedprllm_secure.schedule import Schedule
 from fedprllm_secure.sparsity import Sparsity
 from fedprllm_secure.thresholds import Thresholds
 
-SCHEMA = 1
-RESULT = "audit.json"
-PICTURES = ("matrix", "roc")
 AUDITS = {"votes": audit_votes, "statistics": audit_statistics}
-PRIVATE = "this report is made of private text: no epsilon covers it"
 LEAST_BARS = 6  # curves of a ROC picture, at most
 
 
 def run(flags: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; returns the exit status.
+
+    Raises:
+        InputError: flags are missing, or do not go together.
+    """
+    _refuse_flags_of_the_other_mode(flags)
     config = configuration(flags)
     config.pop("cache")
-    if _is_finished(flags.out, config, overwrite=flags.overwrite):
+    if is_finished(flags.out, config, overwrite=flags.overwrite):
         result = json.loads((flags.out / RESULT).read_text())
         print(json.dumps(result, indent=2) if flags.json else f"already done; see {flags.out / RESULT}")
         return 0
+    if flags.run_dir is not None:
+        return run_recorded(flags, config)
     plan, target = _plan(flags), _target(flags)
     configurations = _configurations(flags, target)
+    thresholds = {each: _thresholds(flags, each) for each in configurations}
     model = inputs.open_model(flags)
     length = inputs.window_length(flags, model)
     started = time.perf_counter()
@@ -80,11 +85,11 @@ def run(flags: argparse.Namespace) -> int:
             batch_windows=flags.batch_windows,
             progress=bars.update,
         )
-        with _one_thread():
+        with one_thread():
             audit = AUDITS[flags.payload](
                 Game(statistics, contributions, plan, colluders=flags.assumed_colluders),
                 configurations,
-                thresholds=lambda each: _thresholds(flags, each),
+                thresholds=thresholds.__getitem__,
                 attacks=flags.attacks,
                 progress=bars.update,
             )
@@ -106,20 +111,32 @@ def run(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_flags_of_the_other_mode(flags: argparse.Namespace) -> None:
+    """Refuse a run without a model or text, and settings of runs where a finished run has its own.
+
+    Raises:
+        InputError: as said.
+    """
+    if flags.run_dir is None:
+        missing = [f"--{name}" for name in ("model", "data") if getattr(flags, name) is None]
+        if missing:
+            raise InputError(
+                f"the following arguments are required: {', '.join(missing)}, or a RUN_DIR that names them (see "
+                "fedprllm audit --help)"
+            )
+        return
+    defaults = audit_defaults()
+    given = [name for name in OF_PLAYED_RUNS if getattr(flags, name) != getattr(defaults, name)]
+    if given:
+        raise InputError(
+            f"--{given[0].replace('_', '-')} does not go with RUN_DIR: {flags.run_dir} is a finished run with settings "
+            "of its own"
+        )
+
+
 def _thresholds(flags: argparse.Namespace, configuration: Configuration) -> Thresholds:
     colluders = None if configuration.protocol == "plain" else flags.assumed_colluders
     return Thresholds.choose(configuration.protocol, flags.clients, assumed_colluders=colluders)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Give torch one thread: on several, masks of small matrices are slower, since threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _plan(flags: argparse.Namespace) -> AuditPlan:
@@ -203,38 +220,6 @@ def _method(
         **({"rank": flags.rank} if flags.rank else {}),
         clip=flags.clip,
     )
-
-
-def _is_finished(out: Path, config: dict[str, Any], *, overwrite: bool) -> bool:
-    """Say whether ``out`` holds this audit; clear another one under ``--overwrite``.
-
-    Raises:
-        InputError: it holds another one, or something else.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
-    if not out.exists() or not any(out.iterdir()):
-        return False
-    file = out / RESULT
-    if not file.exists():
-        if all(entry.name == "error.log" or entry.stem in PICTURES for entry in out.iterdir()):
-            return False
-        raise InputError(f"--out {out} holds other files ({min(entry.name for entry in out.iterdir())}); name a folder")
-    try:
-        former = dict(json.loads(file.read_text())["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is no audit ({error}); name another folder") from error
-    if overwrite:
-        file.unlink()
-        return False
-    for name in sorted({*former, *config}):
-        if former.get(name) != config.get(name):
-            flag = "--" + name.replace("_", "-")
-            raise InputError(
-                f"--out {out} holds an audit with {flag} {former.get(name)}, not {config.get(name)}; name another "
-                "folder or add --overwrite"
-            )
-    return True
 
 
 def _result(

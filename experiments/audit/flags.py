@@ -16,13 +16,30 @@ from fedprllm_secure.sparsity import GROUPS
 from protocols import PROTOCOLS
 
 ALL_ATTACKS = (*ATTACKS, *REFINEMENTS)
+# What a finished run says itself.
+OF_PLAYED_RUNS = (
+    "dtype", "window_length", "text_field", "clients", "windows_per_client", "sparsity", "pruner", "group",
+    "local_group", "ties", "payload", "protocol", "assumed_colluders", "dp", "epsilon", "delta", "noise_multiplier",
+    "noise", "rank", "clip", "public_data", "public_windows", "adjacency", "knowledge", "targets", "canaries", "runs",
+)  # fmt: skip
 
 
 def add_audit_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of ``fedprllm audit``."""
+    """Add the flags of ``fedprllm audit``; which of them a mode needs is for the command to say."""
+    parser.add_argument(
+        "run_dir",
+        nargs="?",
+        type=Path,
+        metavar="RUN_DIR",
+        help="audit this one finished run of fedprllm prune --canaries K --save-transcript instead of playing runs; it "
+        "says model, text and all settings of the run",
+    )
     add_model_flags(parser, evaluates=False)
+    for action in parser._actions:
+        if action.dest == "model":
+            action.required = False
     data = parser.add_argument_group("text")
-    data.add_argument("--data", required=True, help="as of prune: text that candidates, others and shadows are cut of")
+    data.add_argument("--data", help="as of prune: text that candidates, others and shadows are cut of")
     data.add_argument("--text-field", metavar="NAME", help="column that holds the text")
     data.add_argument("--seed", type=not_negative, default=0, help="of texts and shadows; never of coins, keys, noise")
     run = parser.add_argument_group("the runs that are audited")
@@ -101,6 +118,13 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--overwrite", action="store_true", help="replace another audit in DIR")
     output.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help=f"kept statistics; default {CACHE}")
     output.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
+
+
+def audit_defaults() -> argparse.Namespace:
+    """Give the values of flags that are not given."""
+    parser = argparse.ArgumentParser()
+    add_audit_flags(parser)
+    return parser.parse_args(["--out", "."])
 
 
 def _attacks_help() -> str:

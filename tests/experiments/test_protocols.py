@@ -151,7 +151,7 @@ def test_the_server_sees_no_votes_in_a_transcript(prune, tmp_path):
         ),
         (
             {"protocol": "ckks", "assumed_colluders": "2"},
-            r"--protocol ckks: --minimum-survivors 4 \(the default\) must be between 1 and 3 clients",
+            "--assumed-colluders 2 of --clients 3 leave fewer than 2 others to hide each other in a sum",
         ),
         ({"protocol": "plain", "graph": "sparse"}, r"--graph sparse goes with --protocol additive, not plain"),
         ({"protocol": "additive", "graph": "sparse", "minimum_survivors": "2"}, r"--graph sparse with 3 clients: "),
