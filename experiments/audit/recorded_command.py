@@ -217,15 +217,8 @@ def _show(flags: argparse.Namespace, reports: list[CellReport], result: dict[str
     console = Console()
     show_attacks(reports, console=console)
     for each in reports:
-        lines = [f"{each.cell.configuration.name}, {each.cell.adversary} sees {each.cell.job}"]
-        if each.claim is None:
-            lines.append(f"no claim: {each.no_claim}")
-        else:
-            exceeded = [report.attack for report in each.reports if report.claim and report.claim.exceeded_by]
-            lines.append(
-                f"epsilon {each.claim.epsilon:.3g}: {'EXCEEDED by ' + ', '.join(exceeded) if exceeded else 'not exceeded'}"
-            )
-        console.print("; ".join(lines), highlight=False)
+        seen = f"{each.cell.configuration.name}, {each.cell.adversary} sees {each.cell.job}"
+        console.print(f"{seen}; {_fate(each)}", highlight=False)
     for adversary, why in result["not_seen"].items():
         console.print(f"{adversary}: not audited, {why}", highlight=False)
     for name in ("propagation", "choice"):
@@ -238,3 +231,15 @@ def _show(flags: argparse.Namespace, reports: list[CellReport], result: dict[str
     )
     console.print(f"{PRIVATE}; {flags.out / RESULT}", highlight=False)
     sys.stdout.flush()
+
+
+def _fate(report: CellReport) -> str:
+    """Say how the claim fares."""
+    if report.claim is None:
+        return f"no claim: {report.no_claim}"
+    by = [each.attack for each in report.reports if each.claim is not None and each.claim.exceeded_by]
+    if by:
+        return f"epsilon {report.claim.epsilon:.3g}: EXCEEDED by {', '.join(by)}"
+    if all(each.claim is not None and each.claim.cannot_exceed for each in report.reports):
+        return f"epsilon {report.claim.epsilon:.3g}: these coins cannot exceed it"
+    return f"epsilon {report.claim.epsilon:.3g}: not exceeded"

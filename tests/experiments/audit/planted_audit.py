@@ -38,9 +38,7 @@ def sessions_of(protocol: str, privacy: PrivacyTarget | None) -> Sessions:
         return Sessions()
     moves = Sensitivity(l1=500, l2_squared=2500)
     return Sessions(
-        plan_noise(
-            privacy, [(moves, 100)], protocol=protocol, thresholds=thresholds(protocol), num_clients=CLIENTS
-        )
+        plan_noise(privacy, [(moves, 100)], protocol=protocol, thresholds=thresholds(protocol), num_clients=CLIENTS)
     )
 
 

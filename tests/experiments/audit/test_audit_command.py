@@ -138,9 +138,7 @@ def test_the_same_command_again_computes_nothing(audit: Command, done: Path) -> 
         ("adjacency", "client-replace", "--adjacency window-replace, not client-replace"),
     ],
 )
-def test_another_audit_does_not_overwrite(
-    flag: str, value: object, says: str, audit: Command, done: Path
-) -> None:
+def test_another_audit_does_not_overwrite(flag: str, value: object, says: str, audit: Command, done: Path) -> None:
     """The flag that differs is named, and what to do."""
     ran = audit(done, **{flag: value})
 
@@ -262,7 +260,7 @@ REFUSED = {
     ),
     "colluders": ({"protocol": "additive", "assumed_colluders": 3}, "--assumed-colluders"),
     "window length": ({"window_length": 100}, "--window-length 100 must be from 2 to the model's context"),
-    "too little text": ({"population": 4000}, "token"),
+    "too little text": ({"population": 4000}, "give more text"),
     "no such text": ({"data": "no-such-file.txt"}, "no-such-file.txt"),
 }
 

@@ -55,9 +55,7 @@ def texts_of(of: AuditPlan) -> AuditTexts:
 @pytest.mark.parametrize(("name", "least"), SMALLEST.items())
 def test_numbers_that_are_too_small_are_refused(name: str, least: int) -> None:
     """By the name of the flag."""
-    with pytest.raises(
-        InputError, match=re.escape(f"--{name.replace('_', '-')} {least - 1} must be at least {least}")
-    ):
+    with pytest.raises(InputError, match=re.escape(f"--{name.replace('_', '-')} {least - 1} must be at least {least}")):
         plan(**{name: least - 1})
 
 
@@ -82,9 +80,7 @@ def test_numbers_that_do_not_go_together_are_refused() -> None:
         ("client-zero-out", 2, 3, 5, 4),
     ],
 )
-def test_a_game_counts_what_it_needs(
-    adjacency: str, group: int, places: int, candidates: int, companions: int
-) -> None:
+def test_a_game_counts_what_it_needs(adjacency: str, group: int, places: int, candidates: int, companions: int) -> None:
     """Contributions, and windows behind them."""
     found = plan(adjacency=adjacency, canaries=4 if places == 6 else 2)
 

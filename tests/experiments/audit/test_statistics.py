@@ -65,9 +65,7 @@ def test_energies_are_those_of_a_calibration(model: StreamedModel, ids: Tensor, 
     for (index, source), place in statistics.channels.items():
         assert place.start == stop
         stop = place.stop
-        assert np.allclose(
-            statistics.energies[: len(ids), place], expected[index].energies[source].numpy(), rtol=1e-5
-        )
+        assert np.allclose(statistics.energies[: len(ids), place], expected[index].energies[source].numpy(), rtol=1e-5)
 
     assert statistics.energies.dtype == np.float64
     assert statistics.energies.shape[1] == stop
@@ -162,9 +160,7 @@ def test_only_this_user_may_enter(model: StreamedModel, tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "new").iterdir() if each.is_file()] == ["key"]
 
 
-def test_two_processes_that_draw_a_key_at_once_end_with_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_that_draw_a_key_at_once_end_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes second takes the first one's."""
     first = b"f" * KEY_BYTES
     link = module.os.link

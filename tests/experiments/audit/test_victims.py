@@ -61,9 +61,7 @@ def test_a_server_of_plain_sees_masks(statistics: WindowStatistics, tmp_path: Pa
 
 
 @pytest.mark.parametrize("protocol", ["additive", "ckks"])
-def test_totals_hide_masks_but_from_key_holders(
-    protocol: str, statistics: WindowStatistics, tmp_path: Path
-) -> None:
+def test_totals_hide_masks_but_from_key_holders(protocol: str, statistics: WindowStatistics, tmp_path: Path) -> None:
     """Under additive no mask is anywhere in a view; under ckks one client's key opens everybody's."""
     plain = vote_sessions(statistics, tmp_path / "plain")
     hiding = vote_sessions(statistics, tmp_path / "hiding", protocol=protocol)
@@ -145,9 +143,7 @@ def test_clients_that_add_noise_show_the_server_noisy_totals(statistics: WindowS
     assert sessions.noise_sd("totals", clients=2) < sessions.noise_sd("totals", clients=3)
 
 
-def test_a_key_holder_sees_masks_under_each_clients_own_noise(
-    statistics: WindowStatistics, tmp_path: Path
-) -> None:
+def test_a_key_holder_sees_masks_under_each_clients_own_noise(statistics: WindowStatistics, tmp_path: Path) -> None:
     """Of one client's share of it."""
     sessions = vote_sessions(statistics, tmp_path / "own", protocol="ckks", privacy=target("distributed"))
     off = []

@@ -125,9 +125,7 @@ def test_a_generator_gives_its_worlds() -> None:
 
 def test_reference_worlds_hold_each_contribution_once() -> None:
     """Of the population alone, without coins."""
-    found = reference_worlds(
-        np.random.default_rng(0), 50, slots=SLOTS, population=np.arange(30, 40), is_zero_out=False
-    )
+    found = reference_worlds(np.random.default_rng(0), 50, slots=SLOTS, population=np.arange(30, 40), is_zero_out=False)
 
     assert found.contributions.shape == (50, 3, 2)
     assert found.coins.shape == found.clients_of.shape == (50, 0)
@@ -139,9 +137,7 @@ def test_reference_worlds_hold_each_contribution_once() -> None:
 
 def test_reference_worlds_under_zero_out_are_half_empty() -> None:
     """Each slot that would be asked about is empty half the time, no other ever, and places differ."""
-    found = reference_worlds(
-        np.random.default_rng(1), 400, slots=SLOTS, population=np.arange(30, 40), is_zero_out=True
-    )
+    found = reference_worlds(np.random.default_rng(1), 400, slots=SLOTS, population=np.arange(30, 40), is_zero_out=True)
     empty = found.contributions == EMPTY
 
     assert binomial(int(empty.sum()), 400 * SLOTS.in_play) > LEAST_P

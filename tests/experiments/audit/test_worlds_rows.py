@@ -91,9 +91,7 @@ def test_own_rows_are_clients_masks_and_their_sums(statistics: WindowStatistics)
     assert np.array_equal(found.totals[1], by_world[:, 0])
 
 
-def test_no_more_masks_are_kept_than_there_is_room_for(
-    statistics: WindowStatistics, monkeypatch: object
-) -> None:
+def test_no_more_masks_are_kept_than_there_is_room_for(statistics: WindowStatistics, monkeypatch: object) -> None:
     """And the coins that go with them are those of the masks kept; totals are of all."""
     drawn = worlds()
     whole = mask_rows(drawn)
