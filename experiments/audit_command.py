@@ -6,14 +6,16 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from experiments import inputs
-from experiments.audit.flags import OF_PLAYED_RUNS, audit_defaults
+from experiments.audit.flags import NOT_OF_GIVEN_MASKS, OF_GIVEN_MASKS, OF_PLAYED_RUNS, audit_defaults
 from experiments.audit.game import Game
+from experiments.audit.given_masks import run_given_masks
 from experiments.audit.matrix import ADVERSARIES, Configuration
 from experiments.audit.one_thread import one_thread
 from experiments.audit.out_folder import PRIVATE, RESULT, SCHEMA, is_finished
@@ -57,7 +59,7 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         InputError: flags are missing, or do not go together.
     """
-    _refuse_flags_of_the_other_mode(flags)
+    _refuse_flags_of_other_modes(flags)
     config = configuration(flags)
     config.pop("cache")
     if is_finished(flags.out, config, overwrite=flags.overwrite):
@@ -66,6 +68,8 @@ def run(flags: argparse.Namespace) -> int:
         return 0
     if flags.run_dir is not None:
         return run_recorded(flags, config)
+    if flags.masks is not None:
+        return run_given_masks(flags, config)
     plan, target = _plan(flags), _target(flags)
     configurations = _configurations(flags, target)
     thresholds = {each: _thresholds(flags, each) for each in configurations}
@@ -111,27 +115,35 @@ def run(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_flags_of_the_other_mode(flags: argparse.Namespace) -> None:
-    """Refuse a run without a model or text, and settings of runs where a finished run has its own.
+def _refuse_flags_of_other_modes(flags: argparse.Namespace) -> None:
+    """Refuse a command that lacks what its mode needs, or gives what only another mode takes.
 
     Raises:
         InputError: as said.
     """
-    if flags.run_dir is None:
-        missing = [f"--{name}" for name in ("model", "data") if getattr(flags, name) is None]
-        if missing:
-            raise InputError(
-                f"the following arguments are required: {', '.join(missing)}, or a RUN_DIR that names them (see "
-                "fedprllm audit --help)"
-            )
+    if flags.run_dir is not None:
+        _refuse(flags, (*OF_PLAYED_RUNS, *OF_GIVEN_MASKS), f"RUN_DIR: {flags.run_dir} has settings of its own")
         return
+    if flags.masks is not None:
+        unused = (*NOT_OF_GIVEN_MASKS, *(() if flags.kind == "choice" else ("clients",)))
+        _refuse(flags, unused, f"--masks and --kind {flags.kind}")
+        _require(flags, ("model", "candidates", "non_members"))
+        return
+    _refuse(flags, OF_GIVEN_MASKS, "runs that are played; it goes with --masks")
+    _require(flags, ("model", "data"))
+
+
+def _refuse(flags: argparse.Namespace, names: Sequence[str], mode: str) -> None:
     defaults = audit_defaults()
-    given = [name for name in OF_PLAYED_RUNS if getattr(flags, name) != getattr(defaults, name)]
-    if given:
-        raise InputError(
-            f"--{given[0].replace('_', '-')} does not go with RUN_DIR: {flags.run_dir} is a finished run with settings "
-            "of its own"
-        )
+    for name in names:
+        if getattr(flags, name) != getattr(defaults, name):
+            raise InputError(f"--{name.replace('_', '-')} does not go with {mode}")
+
+
+def _require(flags: argparse.Namespace, names: Sequence[str]) -> None:
+    missing = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) is None]
+    if missing:
+        raise InputError(f"the following arguments are required: {', '.join(missing)} (see fedprllm audit --help)")
 
 
 def _thresholds(flags: argparse.Namespace, configuration: Configuration) -> Thresholds:

@@ -22,6 +22,13 @@ OF_PLAYED_RUNS = (
     "local_group", "ties", "payload", "protocol", "assumed_colluders", "dp", "epsilon", "delta", "noise_multiplier",
     "noise", "rank", "clip", "public_data", "public_windows", "adjacency", "knowledge", "targets", "canaries", "runs",
 )  # fmt: skip
+OF_GIVEN_MASKS = ("masks", "kind", "candidates", "non_members")
+# What given masks have no use for.
+NOT_OF_GIVEN_MASKS = (
+    "data", "text_field", "payload", "protocol", "assumed_colluders", "dp", "epsilon", "delta", "noise_multiplier",
+    "noise", "rank", "clip", "public_data", "public_windows", "adjacency", "knowledge", "targets", "canaries", "runs",
+    "labelled_runs", "population", "strangers",
+)  # fmt: skip
 
 
 def add_audit_flags(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +120,16 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     game.add_argument(
         "--strangers", type=positive, default=32, metavar="W", help="candidates in no run, to compare with; default 32"
     )
+    given = parser.add_argument_group("prune masks that others made, scored without any claim")
+    given.add_argument("--masks", nargs="+", metavar="FILE", help="as prune writes them; one a client")
+    given.add_argument(
+        "--kind",
+        choices=("masks", "choice"),
+        default="masks",
+        help="masks: one file of --masks a client; choice: one file, chosen from --clients; default masks",
+    )
+    given.add_argument("--candidates", metavar="FILE", help="text or windows that may be behind the masks")
+    given.add_argument("--non-members", metavar="FILE", help="likewise, known not to be")
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, required=True, metavar="DIR", help="audit.json and figures")
     output.add_argument("--overwrite", action="store_true", help="replace another audit in DIR")

@@ -187,11 +187,11 @@ class RecordedRun:
 
         totals, released = rows([view.totals], clients=self.clients), None
         if self.config["dp"] == "central" and "released" not in self.hidden():
-            released = rows([self._tensors(VOTES, block.matrices)], clients=self.clients)
+            released = rows([read_tensors(self.folder / VOTES, block.matrices)], clients=self.clients)
         masks = None
         if view.shows_vectors:
             masks = rows([view.vectors(client) for client in range(self.clients)], clients=1)
-        choice = self._tensors(MASKS, block.matrices)
+        choice = read_tensors(self.folder / MASKS, block.matrices)
         return SeenBlock(
             masks=masks,
             totals=totals,
@@ -218,14 +218,19 @@ class RecordedRun:
             )
         return view
 
-    def _tensors(self, name: str, matrices: tuple[PrunableMatrix, ...]) -> dict[str, np.ndarray]:
-        file = self.folder / name
-        try:
-            with safe_open(file, framework="numpy") as opened:
-                found = {matrix.name: opened.get_tensor(matrix.name) for matrix in matrices}
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{file} cannot be read ({error})") from error
-        for matrix in matrices:
-            if found[matrix.name].shape != matrix.shape:
-                raise InputError(f"{file}: {matrix.name} has shape {found[matrix.name].shape}, not {matrix.shape}")
-        return found
+
+def read_tensors(file: Path, matrices: tuple[PrunableMatrix, ...]) -> dict[str, np.ndarray]:
+    """Read the tensors of some matrices, (out, in) each.
+
+    Raises:
+        InputError: the file cannot be read, or one is missing or has another shape.
+    """
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            found = {matrix.name: opened.get_tensor(matrix.name) for matrix in matrices}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file} cannot be read ({error})") from error
+    for matrix in matrices:
+        if found[matrix.name].shape != matrix.shape:
+            raise InputError(f"{file}: {matrix.name} has shape {found[matrix.name].shape}, not {matrix.shape}")
+    return found
