@@ -89,7 +89,10 @@ def _show_all(
     """Take every block through its sessions and show every matrix to all attacks of all jobs."""
     victims = Victims(game.worlds.contributions, game.contributions.groups, sessions=sessions)
     votes = replace(next(iter(sessions.values())).payload, centre=AS_THEY_ARE)
-    empty_vote = max(each.empty_vote for each in sessions.values()) if game.plan.is_zero_out else 0.0
+    # Where a client may have nothing, what it then counts as is its configuration's; rows are made for each such case.
+    empty_votes = {
+        name: sessions[job.configuration].empty_vote if game.plan.is_zero_out else 0.0 for name, job in jobs.items()
+    }
     model = game.statistics.model
     done, total = 0, sum(len(prunable_matrices(model, index)) for index in range(model.num_blocks))
     progress("audit", done, total)
@@ -97,8 +100,10 @@ def _show_all(
         for block in game.statistics.blocks():
             seen = victims.block(block)
             for matrix in block.matrices:
-                maker = MatrixRows(block, matrix, votes, game.contributions.groups, empty_vote)
-                _show(game, maker, seen, jobs, scorings, workers)
+                for empty_vote in dict.fromkeys(empty_votes.values()):
+                    maker = MatrixRows(block, matrix, votes, game.contributions.groups, empty_vote)
+                    alike = {name: job for name, job in jobs.items() if empty_votes[name] == empty_vote}
+                    _show(game, maker, seen, alike, scorings, workers)
                 done += 1
                 progress("audit", done, total)
 

@@ -52,7 +52,7 @@ class MatrixRows:
         """Give what every client of a world submits, (out, in): its prune mask, or empty votes where it has no text."""
         for windows in windows_of(worlds.contributions[world], self.groups):
             if (windows < 0).all():
-                yield np.full(self.matrix.shape, self.empty_vote, np.float32)
+                yield np.full(self.matrix.shape, self.empty_vote, np.float32 if self.empty_vote else np.uint8)
             else:
                 yield self.mask(windows).view(np.uint8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from experiments.audit import jobs
@@ -132,3 +133,18 @@ def test_log_weights_are_of_the_public_model(statistics: WindowStatistics) -> No
     assert found.dtype == np.float32
     assert found[0, 0] == -np.inf
     assert np.allclose(np.exp(found), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("empty_vote", [0.0, 0.5])
+def test_totals_count_a_client_without_text_as_its_configuration_does(
+    statistics: WindowStatistics, empty_vote: float
+) -> None:
+    """As nothing where votes are sent as they are; as the centre where they are centred."""
+    none = np.empty((1, 0), np.int8)
+    worlds = Worlds(contributions=np.array([[[0, 1], [-1, -1]]]), coins=none, clients_of=none.astype(np.int64))
+    with statistics.block(0) as block:
+        maker = maker_of(block, empty_vote)
+        own = OwnRows.of(maker, worlds, counts=(1, 2))
+
+    np.testing.assert_array_equal(own.totals[2], own.totals[1] + empty_vote)
+    np.testing.assert_array_equal(own.masks[1], np.full_like(own.masks[1], empty_vote))
