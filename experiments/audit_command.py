@@ -50,7 +50,7 @@ from fedprllm_secure.sparsity import Sparsity
 from fedprllm_secure.thresholds import Thresholds
 
 AUDITS = {"votes": audit_votes, "statistics": audit_statistics}
-LEAST_BARS = 6  # curves of a ROC picture, at most
+MOST_CURVES = 6  # of a picture
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def run(flags: argparse.Namespace) -> int:
     )
     result = _result(flags, config, model, statistics, reports, effective)
     result["seconds"] = {"total": time.perf_counter() - started}
-    flags.out.mkdir(parents=True, exist_ok=True)
+    flags.out.mkdir(parents=True, exist_ok=True, mode=0o700)
     _draw(flags.out, reports)
     write_json(flags.out / RESULT, result)
     _show(flags, reports, result)
@@ -276,10 +276,13 @@ def _draw(out: Path, reports: list[CellReport]) -> None:
         for each in reports
     }
     draw_matrix(cells, out / "matrix", protocols=names, adversaries=present, title="AUC of the strongest attack")
-    curves = {each.cell.job: each.strongest for each in reports}
-    claims = [each.claim for each in reports if each.claim is not None]
-    first = dict(list(curves.items())[:LEAST_BARS])
-    draw_roc(first, out / "roc", title="Strongest attacks", claim=claims[0] if claims else None, level=LEVEL)
+    # A claim's curve stands only beside what it is about; what nothing is claimed of has a picture of its own.
+    for number, claim in enumerate(dict.fromkeys(each.claim for each in reports)):
+        curves = list({each.cell.job: each.strongest for each in reports if each.claim == claim}.items())
+        for part in range(0, len(curves), MOST_CURVES):
+            stem = "roc" + ("" if claim is None else f"-claim-{number}") + (f"-{part // MOST_CURVES}" if part else "")
+            title = "Strongest attacks" if claim is None else f"Strongest attacks, claimed epsilon {claim.epsilon:.3g}"
+            draw_roc(dict(curves[part : part + MOST_CURVES]), out / stem, title=title, claim=claim, level=LEVEL)
 
 
 def _show(flags: argparse.Namespace, reports: list[CellReport], result: dict[str, Any]) -> None:

@@ -144,7 +144,8 @@ class Game:
     def _check_coins(self, job: Job) -> None:
         """Refuse coins of which no rate can be given: attacks are chosen on half of the runs, reported on the other."""
         coins, runs = job.truth.coins, job.truth.runs
-        for half in (coins[runs % 2 == 0], coins[runs % 2 == 1]):
+        told = np.unique(runs[job.truth.in_play.any(1)])  # runs without a coin in play are in no half
+        for half in (coins[np.isin(runs, told[0::2])], coins[np.isin(runs, told[1::2])]):
             if not ((half == 1).any() and (half == 0).any()):
                 raise InputError(
                     f"--runs {self.plan.runs}: all coins that {job.name} tell of fell alike in half of the runs, so "

@@ -146,7 +146,7 @@ def run_given_masks(flags: argparse.Namespace, config: dict[str, Any]) -> int:
         "environment": environment(model.device),
         "seconds": {"total": time.perf_counter() - started},
     }
-    flags.out.mkdir(parents=True, exist_ok=True)
+    flags.out.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_json(flags.out / RESULT, result)
     _show(flags, result)
     return 0

@@ -26,7 +26,7 @@ def is_finished(out: Path, config: dict[str, Any], *, overwrite: bool) -> bool:
         return False
     file = out / RESULT
     if not file.exists():
-        if all(entry.name == "error.log" or entry.stem in PICTURES for entry in out.iterdir()):
+        if all(entry.name == "error.log" or entry.stem.startswith(PICTURES) for entry in out.iterdir()):
             return False
         raise InputError(f"--out {out} holds other files ({min(entry.name for entry in out.iterdir())}); name a folder")
     try:

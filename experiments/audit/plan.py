@@ -135,6 +135,11 @@ class Contributions:
     population: np.ndarray
     companions: np.ndarray
 
+    @property
+    def held(self) -> np.ndarray:
+        """The windows behind every contribution as the attacker holds them: it makes its own worlds of these."""
+        return np.concatenate([self.known, self.groups[len(self.known) :]])
+
     @classmethod
     def of(cls, plan: AuditPlan, texts: AuditTexts) -> Contributions:
         """Lay windows out."""

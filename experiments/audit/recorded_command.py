@@ -38,6 +38,7 @@ from experiments.audit.report import (
     claim_of,
     claims_in_doubt,
     dimension_of,
+    fate,
     samples_of,
 )
 from experiments.audit.show import show_attacks
@@ -96,7 +97,7 @@ def run_recorded(flags: argparse.Namespace, config: dict[str, Any]) -> int:
         "environment": environment(model.device),
         "seconds": {"total": time.perf_counter() - started},
     }
-    flags.out.mkdir(parents=True, exist_ok=True)
+    flags.out.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_json(flags.out / RESULT, result)
     _show(flags, reports, result)
     return 0
@@ -216,9 +217,10 @@ def _show(flags: argparse.Namespace, reports: list[CellReport], result: dict[str
         return
     console = Console()
     show_attacks(reports, console=console)
+    in_doubt = claims_in_doubt(reports)
     for each in reports:
         seen = f"{each.cell.configuration.name}, {each.cell.adversary} sees {each.cell.job}"
-        console.print(f"{seen}; {_fate(each)}", highlight=False)
+        console.print(f"{seen}; {fate(each, in_doubt)}", highlight=False)
     for adversary, why in result["not_seen"].items():
         console.print(f"{adversary}: not audited, {why}", highlight=False)
     for name in ("propagation", "choice"):
@@ -231,15 +233,3 @@ def _show(flags: argparse.Namespace, reports: list[CellReport], result: dict[str
     )
     console.print(f"{PRIVATE}; {flags.out / RESULT}", highlight=False)
     sys.stdout.flush()
-
-
-def _fate(report: CellReport) -> str:
-    """Say how the claim fares."""
-    if report.claim is None:
-        return f"no claim: {report.no_claim}"
-    by = [each.attack for each in report.reports if each.claim is not None and each.claim.exceeded_by]
-    if by:
-        return f"epsilon {report.claim.epsilon:.3g}: EXCEEDED by {', '.join(by)}"
-    if all(each.claim is not None and each.claim.cannot_exceed for each in report.reports):
-        return f"epsilon {report.claim.epsilon:.3g}: these coins cannot exceed it"
-    return f"epsilon {report.claim.epsilon:.3g}: not exceeded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +93,7 @@ def cell_reports(
             CellReport(
                 cell=cell,
                 reports=reports,
-                strongest=samples[reports[0].attack].halves()[1],
+                strongest=_turned(samples[reports[0].attack].halves()[1], reports[0]),
                 claim=claim,
                 no_claim=why,
                 predicted_auc=predicted_auc(effective, slots) if scored.job.kind != "choice" else None,
@@ -100,6 +101,11 @@ def cell_reports(
             )
         )
     return found
+
+
+def _turned(samples: Samples, report: LeakageReport) -> Samples:
+    """Give an attack's samples in the direction in which it is reported."""
+    return samples.reversed() if report.is_reversed else samples
 
 
 def claim_of(cell: Cell, sessions: NoisySessions, adjacency: Adjacency) -> tuple[Claim | None, str]:
@@ -116,18 +122,42 @@ def claim_of(cell: Cell, sessions: NoisySessions, adjacency: Adjacency) -> tuple
         return None, f"the claim is of {target.adjacency}, the game of {adjacency}"
     adversary = sessions.noises[0].release.adversary
     epsilon = claimed_epsilon(sessions.noises, target.delta)
+    if not math.isfinite(epsilon):
+        return None, "the noise is too small for any claim"
     return Claim(epsilon, target.delta, Game(adjacency, adversary)), ""
 
 
 def claims_in_doubt(reports: Sequence[CellReport]) -> dict[str, float]:
     """Give p-values, corrected for their number (Holm), of all claims under all attacks, by cell and attack."""
     values = {
-        f"{each.cell.configuration.name}; {each.cell.adversary}; {report.attack}": report.claim.p_value
+        _tried(each, report): report.claim.p_value
         for each in reports
         for report in each.reports
         if report.claim is not None
     }
     return holm(values)
+
+
+def fate(report: CellReport, in_doubt: Mapping[str, float]) -> str:
+    """Say how a cell's claim fares, in words that allow for the number of claims and attacks that were tried.
+
+    Args:
+        report: of the cell.
+        in_doubt: as of :func:`claims_in_doubt`, over all cells.
+    """
+    if report.claim is None:
+        return f"no claim: {report.no_claim}"
+    claimed = f"epsilon {report.claim.epsilon:.3g}"
+    broken = [each.attack for each in report.reports if in_doubt[_tried(report, each)] < LEVEL]
+    if broken:
+        return f"{claimed}: EXCEEDED by {', '.join(broken)}"
+    if all(each.claim is not None and each.claim.cannot_exceed for each in report.reports):
+        return f"{claimed}: these coins cannot exceed it"
+    return f"{claimed}: not exceeded"
+
+
+def _tried(report: CellReport, attack: LeakageReport) -> str:
+    return f"{report.cell.configuration.name}; {report.cell.adversary}; {attack.attack}"
 
 
 def blind_alarms(reports: Sequence[CellReport]) -> list[str]:

@@ -101,7 +101,7 @@ def _show_all(
             seen = victims.block(block)
             for matrix in block.matrices:
                 for empty_vote in dict.fromkeys(empty_votes.values()):
-                    maker = MatrixRows(block, matrix, votes, game.contributions.groups, empty_vote)
+                    maker = MatrixRows(block, matrix, votes, game.contributions.held, empty_vote)
                     alike = {name: job for name, job in jobs.items() if empty_votes[name] == empty_vote}
                     _show(game, maker, seen, alike, scorings, workers)
                 done += 1

@@ -47,14 +47,23 @@ class AttackScores:
     def scores(self) -> dict[str, np.ndarray]:
         """Give the scores of coins by attack, float64 (observed rows, targets)."""
         found: dict[str, np.ndarray] = {}
-        raw = {name: scoring.scores() for name, scoring in self._scorings.items()}
+        raw: dict[str, np.ndarray] = {}
+        for name, scoring in self._scorings.items():
+            try:
+                raw[name] = scoring.scores()
+            except ValueError as error:  # too few labelled rows for it, say; it is listed with the reason
+                self.refused[name] = str(error)
         for name in self.names:
             if name in raw:
                 found[name] = self.setting.paired(raw[name])
         for name in self.refinements:
             refinement = REFINEMENTS[name]
+            base = refinement.base[self.setting.kind]
+            if base not in raw:
+                self.refused[name] = f"it builds on {base}, which was not made"
+                continue
             try:
-                found[name] = refinement.refine(self.setting, raw[refinement.base[self.setting.kind]])
-            except ValueError as error:  # too few labelled rows for it, say; it is listed with the reason
+                found[name] = refinement.refine(self.setting, raw[base])
+            except ValueError as error:
                 self.refused[name] = str(error)
         return {name: scores[: self.setting.observed] for name, scores in found.items()}

@@ -267,7 +267,7 @@ def _sight(game: Game, job: Job, sessions: StatisticsSessions, observed: NDArray
 def _own_rows(game: Game, job: Job, sessions: StatisticsSessions, worlds: Worlds) -> NDArray[np.float64]:
     """Make the attacker's own rows: sums of what its clients would share, with noise of its own."""
     found = []
-    for windows in windows_of(worlds.contributions, game.contributions.groups):
+    for windows in windows_of(worlds.contributions, game.contributions.held):
         clients = [sessions.sharing.row(sessions.client(own)) for own in windows[: job.clients]]
         found.append(np.sum(clients, axis=0))
     rows = np.stack(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -10,31 +10,27 @@ from rich.table import Column, Table
 from attacks.leakage.figures import Measured
 from attacks.leakage.report import LeakageReport
 from experiments.audit.matrix import ADVERSARIES
-from experiments.audit.report import CellReport
+from experiments.audit.report import CellReport, claims_in_doubt, fate
 
 
 def show_cells(reports: Sequence[CellReport], *, title: str, console: Console) -> None:
     """Print the matrix of protocols and adversaries: the strongest attack's AUC, its interval, and the claim."""
     configurations = list(dict.fromkeys(each.cell.configuration.name for each in reports))
+    in_doubt = claims_in_doubt(reports)
     table = Table("what sees it", *configurations, title=title, show_lines=True)
     for adversary in ADVERSARIES:
         of_adversary = {each.cell.configuration.name: each for each in reports if each.cell.adversary == adversary}
         if of_adversary:
-            cells = [_cell(of_adversary[name]) if name in of_adversary else "" for name in configurations]
+            cells = [_cell(of_adversary[name], in_doubt) if name in of_adversary else "" for name in configurations]
             table.add_row(adversary, *cells)
     console.print(table)
 
 
-def _cell(report: CellReport) -> str:
+def _cell(report: CellReport, in_doubt: Mapping[str, float]) -> str:
     best = report.best
     lines = [f"{report.cell.job}", f"AUC {measured(best.auc)}", f"by {best.attack}"]
-    if best.claim is not None:
-        doubt = "EXCEEDED by " + ", ".join(best.claim.exceeded_by) if best.claim.exceeded_by else "not exceeded"
-        if best.claim.cannot_exceed:
-            doubt = "these coins cannot exceed it"
-        lines.append(f"epsilon {best.claim.claim.epsilon:.3g}: {doubt}")
-    elif report.cell.configuration.privacy is not None:
-        lines.append(f"no claim: {report.no_claim}")
+    if report.cell.configuration.privacy is not None:
+        lines.append(fate(report, in_doubt))
     return "\n".join(lines)
 
 
