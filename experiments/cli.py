@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         "audit",
         help="what each adversary learns of single windows or clients",
         description="Membership inference on exactly what each adversary sees of real sessions: clients' masks, "
-        "totals, totals less what colluders know, the pruned model. Every coin is fair, every figure has an interval.",
+        "totals, totals less what colluders know, the pruned model. Every coin is fair.",
         epilog="example: fedprllm audit --model demo --data demo --out demo-audit",
     )
     add_audit_flags(audit)

@@ -103,7 +103,13 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
         "exact",
     )
     game.add_argument("--attacks", type=attack_list, default=list(ALL_ATTACKS), metavar="LIST", help=_attacks_help())
-    game.add_argument("--targets", type=positive, default=64, metavar="K", help="coins, over all runs; default 64")
+    game.add_argument(
+        "--targets",
+        type=positive,
+        default=64,
+        metavar="K",
+        help="pairs of candidates that are asked about, with a fresh coin in every run that holds one; default 64",
+    )
     game.add_argument(
         "--canaries", type=positive, metavar="K", help="slots of a run that are asked about; default all of them"
     )

@@ -174,7 +174,7 @@ def _draw_cell(axes: Axes, column: int, row: int, cell: Cell | None) -> None:
     place, middle = (column, row), (column + 0.5, row + 0.5)
     if cell is None or cell.auc.value is None:
         axes.add_patch(Rectangle(place, 1, 1, facecolor="white", edgecolor="#BBBBBB", hatch="///", linewidth=0.5))
-        says = "none" if cell is None else "refused"
+        says = "not played" if cell is None else "refused"
         background = {"facecolor": "white", "edgecolor": "none", "pad": 2}
         axes.text(*middle, says, ha="center", va="center", fontsize="small", color="#555555", bbox=background)
         return

@@ -90,7 +90,7 @@ def test_matrix_prints_figures_intervals_and_notes(tmp_path):
         "no interval",
         "no claim",
         "refused",
-        "none",
+        "not played",
         "best",
     ):
         assert text.count(f">{says}<") == 1

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from attacks.leakage.bounds import ANY, GAUSSIAN_ONLY, clopper_pearson_bound, gaussian_bound, one_run_bound
+from attacks.leakage.ceilings import one_run_ceiling
 from attacks.leakage.lower_bounds import (
     IndependentCounts,
     clopper_pearson_epsilon,
@@ -147,6 +148,21 @@ def test_clopper_pearson_takes_one_coin_a_run():
     assert (bound.epsilon, bound.coins, bound.valid_for) == (0.0, 4, ANY)
     assert one_run_bound(audit, guesses=ALL, delta=0.0, level=0.05).epsilon > 4
     assert one_run_bound(audit, guesses=ALL, delta=0.0, level=0.05).coins == 200
+
+
+def test_coins_that_are_not_guessed_still_cost_delta():
+    """1000 coins, 60 guessed first and 40 second, 90 of these rightly; delta is paid for each of the 1000."""
+    scores = np.repeat([1.0, 0.0, -1.0], [60, 900, 40])
+    members = np.repeat([True, False, True, False, True, False], [55, 5, 450, 450, 5, 35])
+    audit = samples(scores, members, np.repeat(np.arange(10), 100), np.tile(np.arange(100), 10))
+
+    bound = one_run_bound(audit, guesses=Guesses(0.5, -0.5), delta=1e-5, level=0.05)
+
+    assert bound.epsilon == one_run_epsilon(1000, 100, 90, delta=1e-5, level=0.05)
+    assert bound.epsilon == pytest.approx(1.6261435, abs=1e-7)
+    assert bound.epsilon < one_run_epsilon(100, 100, 90, delta=1e-5, level=0.05) - 1e-3
+    assert bound.ceiling == one_run_ceiling(1000, delta=1e-5, level=0.05)
+    assert bound.coins == 1000
 
 
 def test_bounds_say_why_they_are_missing():

@@ -153,6 +153,25 @@ def test_many_attacks_are_reported_strongest_first_on_runs_not_chosen_on():
     assert found[2].auc.interval.low < 0.5 < found[2].auc.interval.high
 
 
+def test_the_order_is_that_of_the_runs_chosen_on():
+    """An attack that fails on the runs reported comes before one that is strong there alone."""
+    generator = np.random.default_rng(9)
+    runs = np.arange(400)
+    members = generator.random(400) < 0.5
+    chosen_on = runs % 2 == 0
+    attacks = {
+        "strong where reported": samples(generator.normal(size=400) + 3 * (members & ~chosen_on), members, runs),
+        "strong where chosen": samples(generator.normal(size=400) + 3 * (members & chosen_on), members, runs),
+    }
+
+    found = leakage_reports(
+        attacks, game=GAME, claim=None, level=0.05, generator=np.random.default_rng(0), replicates=50
+    )
+
+    assert [each.attack for each in found] == ["strong where chosen", "strong where reported"]
+    assert abs(found[0].auc.value - 0.5) < 0.15 < 0.4 < abs(found[1].auc.value - 0.5)
+
+
 def test_report_is_json():
     """All of it goes through strict JSON and comes back."""
     found = report(gaussian(np.random.default_rng(8), runs=80), claim=Claim(2.0, 1e-5, GAME)).as_json()

@@ -32,12 +32,19 @@ class Noisy:
         return float(self.variance * clients) ** 0.5
 
 
-def game_of(statistics: WindowStatistics, *, adjacency: str = "window-replace", runs: int = 40, seed: int = 0) -> Game:
+def game_of(
+    statistics: WindowStatistics,
+    *,
+    adjacency: str = "window-replace",
+    runs: int = 40,
+    seed: int = 0,
+    canaries: int = 3,
+) -> Game:
     """Play with three clients of one slot, and one of them in league with the server."""
     zero_out = adjacency.endswith("zero-out")
     plan = AuditPlan(
         adjacency=adjacency, knowledge="same-source", clients=3, windows_per_client=1, targets=6 if zero_out else 3,
-        canaries=3, runs=runs, labelled_runs=9, reference_runs=8, population=4, strangers=2, seed=seed,
+        canaries=canaries, runs=runs, labelled_runs=9, reference_runs=8, population=4, strangers=2, seed=seed,
     )  # fmt: skip
     candidates = np.arange(6)
     texts = AuditTexts(
@@ -47,7 +54,7 @@ def game_of(statistics: WindowStatistics, *, adjacency: str = "window-replace", 
         near_duplicates=candidates,
         strangers=np.array([6, 7]),
         population=np.arange(8, 12),
-        companions=np.zeros(0, np.int64),
+        companions=np.arange(12, 14),
     )
     return Game(statistics, Contributions.of(plan, texts), plan, colluders=1)
 
@@ -115,6 +122,17 @@ def test_the_seed_reaches_the_attackers_worlds_alone(statistics: WindowStatistic
     assert np.array_equal(one.reference.contributions, same.reference.contributions)
     assert not np.array_equal(one.labelled.coins, other.labelled.coins)
     assert not np.array_equal(one.worlds.coins, same.worlds.coins)
+
+
+def test_other_slots_of_victims_hold_what_the_attacker_has_never_seen(statistics: WindowStatistics) -> None:
+    """Companions and nothing of the population, which fills other slots of the attacker's own worlds."""
+    game = game_of(statistics, canaries=1)
+
+    for worlds, others in ((game.worlds, range(12, 14)), (game.labelled, range(8, 12))):
+        flat = worlds.contributions.reshape(len(worlds), -1)
+        is_other = ~np.isin(flat, game.contributions.targets)
+        assert (is_other.sum(1) == 2).all()
+        assert set(flat[is_other]) == set(others)
 
 
 def test_the_attackers_worlds_are_empty_where_victims_may_be(statistics: WindowStatistics) -> None:

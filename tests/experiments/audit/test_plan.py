@@ -133,3 +133,15 @@ def test_the_attacker_knows_candidates_as_it_is_said(knowledge: str, offset: int
     known[: of.candidates] += offset
 
     assert np.array_equal(found.known, known)
+
+
+def test_an_attacker_makes_its_worlds_of_what_it_holds() -> None:
+    """Of a candidate it holds only other text of its source then; of everything else, the text."""
+    wanted = plan(knowledge="same-source")
+    texts = texts_of(wanted)
+    contributions = Contributions.of(wanted, texts)
+    candidates = len(contributions.targets) * 2
+
+    np.testing.assert_array_equal(contributions.held[:candidates, 0], texts.same_source)
+    assert not np.isin(texts.candidates, contributions.held).any()
+    np.testing.assert_array_equal(contributions.held[candidates:], contributions.groups[candidates:])

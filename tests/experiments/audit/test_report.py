@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attacks.leakage.curves import roc
 from attacks.leakage.dimension import effective_dimension, predicted_auc
 from experiments.audit.matrix import COLLUDERS, KEY_HOLDER, READERS, SERVER, Configuration, cells_of
 from experiments.audit.report import (
@@ -17,6 +18,7 @@ from experiments.audit.report import (
     claim_of,
     claims_in_doubt,
     dimension_of,
+    fate,
     samples_of,
 )
 from fedprllm_secure.privacy import READERS as READERS_CLAIM
@@ -201,3 +203,36 @@ def test_dimension_is_of_log_energies() -> None:
     assert dimension_of(energies) == pytest.approx(effective_dimension(np.log(energies)))
     energies[0, 0] = 0
     assert np.isfinite(dimension_of(energies))
+
+
+def test_a_turned_attack_is_drawn_as_it_is_reported() -> None:
+    """Its samples point the way of its figures."""
+    audit = audit_of(PLAIN, seeing={"strong": True})
+    scored = audit.scored["masks"]
+    wrong = {"masks": replace(scored, scores={name: -each for name, each in scored.scores.items()})}
+    (first, *_) = reports_of(replace(audit, scored={**audit.scored, **wrong}))
+
+    assert first.best.is_reversed
+    assert roc(first.strongest).auc() == first.best.auc.value == 1.0
+
+
+def test_a_claim_is_said_to_be_exceeded_only_after_all_tries_are_counted(reports: list[CellReport]) -> None:
+    """One small chance among many tries is no news; one that stands after correction is."""
+    noisy = next(each for each in reports if each.claim is not None)
+    names = [f"{noisy.cell.configuration.name}; {noisy.cell.adversary}; {each.attack}" for each in noisy.reports]
+
+    assert "EXCEEDED" not in fate(noisy, dict.fromkeys(names, 0.05))
+    assert fate(noisy, dict.fromkeys(names, 1.0) | {names[0]: 0.049}).endswith("EXCEEDED by strong")
+
+
+def test_a_claim_that_no_coin_can_exceed_is_not_said_to_stand(reports: list[CellReport]) -> None:
+    """What could not have failed was not tested."""
+    noisy = next(each for each in reports if each.claim is not None)
+    unable = replace(
+        noisy,
+        reports=tuple(
+            replace(each, claim=replace(each.claim, cannot_exceed=True)) for each in noisy.reports if each.claim
+        ),
+    )
+
+    assert fate(unable, dict.fromkeys(claims_in_doubt([unable]), 1.0)).endswith("these coins cannot exceed it")

@@ -95,6 +95,19 @@ def test_totals_less_colluders_are_the_honest_clients_sum(statistics: WindowStat
         assert np.array_equal(seen.colluders[name], masks[:, -1])
 
 
+def test_votes_of_several_colluders_are_added_up(statistics: WindowStatistics, tmp_path: Path) -> None:
+    """Of all of them, so that what is left of the totals is the one honest client's mask."""
+    sessions = vote_sessions(statistics, tmp_path / "two", protocol="additive", colluders=2)
+    with statistics.block(0) as block:
+        seen = seen_of(block, WORLDS, two=sessions)["two"]
+        expected = world_masks(sessions, block)
+
+    assert seen.colluders is not None
+    for name, masks in expected.items():
+        assert np.array_equal(seen.colluders[name], masks[:, 1] + masks[:, 2])
+        assert np.array_equal(seen.totals[name] - seen.colluders[name], masks[:, 0])
+
+
 def test_a_server_that_adds_noise_sees_exact_totals(statistics: WindowStatistics, tmp_path: Path) -> None:
     """Readers see noisy ones, of the deviation stated, and the choice is made of those."""
     sessions = vote_sessions(statistics, tmp_path / "central", protocol="additive", privacy=target("central"))
