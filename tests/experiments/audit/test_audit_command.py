@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from matplotlib.image import imread
 
+from experiments.audit.plan import Contributions
 from experiments.cli import BAD_INPUT, DONE
 from tests.experiments.conftest import LENGTH, Inputs, Ran, run_main
 
@@ -284,3 +285,23 @@ def test_windows_that_are_cut_already_are_refused(audit: Command, inputs: Inputs
 
     assert ran.status == BAD_INPUT
     assert f"--data {cut}: an audit draws its own windows from text; give text, not cut windows" in ran.line
+
+
+@pytest.mark.parametrize("payload", ["votes", "statistics"])
+def test_shadows_hold_no_text_that_the_attacker_does_not_know(
+    audit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, payload: str
+) -> None:
+    """Where it knows other text of a candidate's source only, its own runs are made of that."""
+    asked = []
+    of_held = Contributions.held.fget
+    assert of_held is not None  # a property
+
+    def watched(contributions: Contributions) -> object:
+        asked.append(contributions)
+        return of_held(contributions)
+
+    monkeypatch.setattr(Contributions, "held", property(watched))
+    ran = audit(tmp_path, knowledge="same-source", payload=payload)
+    assert ran.status == DONE, ran.stderr
+
+    assert asked

@@ -21,7 +21,7 @@ from fedprllm_secure.privacy.target import PrivacyTarget
 from tests.experiments.audit.tiny_audit import CLIENTS, draw_ids, method, survey, target, thresholds
 
 
-def game_of(statistics: WindowStatistics, adjacency: str, *, runs: int = 16, per_client: int = 1) -> Game:
+def game_of(statistics: WindowStatistics, adjacency: str, *, runs: int = 24, per_client: int = 1) -> Game:
     """Play with windows 0 to 5 as candidates, 6 and 7 as strangers, and the others as population."""
     is_zero_out, group = adjacency.endswith("zero-out"), per_client if adjacency.startswith("client") else 1
     plan = AuditPlan(
@@ -168,8 +168,8 @@ def test_an_audit_scores_every_job(based_statistics: WindowStatistics) -> None:
     ]
     assert set(audit.scored) == {each.job for each in audit.cells}
     masks, totals, less = (audit.scored[each.job] for each in audit.cells)
-    assert masks.scores["whitened"].shape == (16 * CLIENTS, 3)
-    assert totals.scores["whitened"].shape == less.scores["whitened"].shape == (16, 3)
+    assert masks.scores["whitened"].shape == (24 * CLIENTS, 3)
+    assert totals.scores["whitened"].shape == less.scores["whitened"].shape == (24, 3)
     assert (masks.job.clients, totals.job.clients, less.job.clients) == (1, CLIENTS, CLIENTS - 1)
     assert masks.job.noise_sd == 0
     assert totals.job.noise_sd > less.job.noise_sd > 0
@@ -184,7 +184,7 @@ def test_channels_that_nothing_enters_do_no_harm(model: StreamedModel, tmp_path:
     """Where the attacker's contributions are zero an entry keeps its unit."""
     same = draw_ids(1).repeat(14, 1)
     statistics = survey(model, _with_others(same), tmp_path / "cache")
-    game = game_of(statistics, "window-replace", runs=4)
+    game = game_of(statistics, "window-replace", runs=40)
     audit = audit_statistics(
         game,
         {Configuration("plain"): method("statistics")},
