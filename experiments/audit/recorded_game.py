@@ -20,11 +20,11 @@ from torch import Tensor
 
 from attacks.evidence import Setting
 from experiments.audit.game import Audit, Scored
-from experiments.audit.jobs import Job, OwnRows, Truth
+from experiments.audit.jobs import Job, Truth
 from experiments.audit.matrix import Cell, Configuration, cells_of
 from experiments.audit.plan import Contributions
 from experiments.audit.recorded import RecordedRun
-from experiments.audit.run import KINDS, Progress
+from experiments.audit.run import KINDS, Progress, show_matrix
 from experiments.audit.scoring import AttackScores
 from experiments.audit.statistics import AuditBlock, WindowStatistics
 from experiments.audit.victims import VoteSessions
@@ -218,21 +218,6 @@ def _show(
     """Show a block's matrices to all attacks of all jobs; gives how many they are."""
     seen = {game.configuration.name: game.run.seen(block, sessions)}
     votes = replace(sessions.payload, centre=AS_THEY_ARE)
-    counts = tuple({job.clients for job in jobs.values()})
     for matrix in block.matrices:
-        maker = MatrixRows(block, matrix, votes, game.contributions.groups)
-        own = [OwnRows.of(maker, worlds, counts=counts) for worlds in (game.labelled, game.reference)]
-        place = game.statistics.channels[block.index, block.view().source(matrix)]
-        alone = maker.alone(game.contributions.known)
-        for name, job in jobs.items():
-            sight = job.sight(
-                maker,
-                seen,
-                channels=np.arange(place.start, place.stop),
-                labelled=own[0],
-                reference=own[1],
-                alone=alone,
-                generator=game.generator,
-            )
-            scorings[name].see(sight, workers)
+        show_matrix(game, MatrixRows(block, matrix, votes, game.contributions.groups), seen, jobs, scorings, workers)
     return len(block.matrices)

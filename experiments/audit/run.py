@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import prunable_matrices
 from fedprllm_secure.payloads.centring import AS_THEY_ARE
 from fedprllm_secure.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from experiments.audit.recorded_game import RecordedGame
 
 Progress = Callable[[str, int, int], None]
 KINDS: Mapping[What, Kind] = {
@@ -103,19 +107,20 @@ def _show_all(
                 for empty_vote in dict.fromkeys(empty_votes.values()):
                     maker = MatrixRows(block, matrix, votes, game.contributions.held, empty_vote)
                     alike = {name: job for name, job in jobs.items() if empty_votes[name] == empty_vote}
-                    _show(game, maker, seen, alike, scorings, workers)
+                    show_matrix(game, maker, seen, alike, scorings, workers)
                 done += 1
                 progress("audit", done, total)
 
 
-def _show(
-    game: Game,
+def show_matrix(
+    game: Game | RecordedGame,
     maker: MatrixRows,
     seen: Mapping[str, SeenBlock],
     jobs: Mapping[str, Job],
     scorings: Mapping[str, AttackScores],
     workers: Executor,
 ) -> None:
+    """Show a matrix to all attacks of jobs: what was seen of it, and the rows of the attacker's own worlds."""
     counts = tuple({job.clients for job in jobs.values()})
     labelled = OwnRows.of(maker, game.labelled, counts=counts)
     reference = OwnRows.of(maker, game.reference, counts=counts)
