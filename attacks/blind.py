@@ -37,6 +37,7 @@ class Blind:
 
     name: str = "blind"
     kinds: frozenset[Kind] = field(default=frozenset(KINDS))
+    is_taught: bool = False
 
     def start(self, setting: Setting) -> Scoring:
         """Begin on new rows."""

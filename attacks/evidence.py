@@ -13,7 +13,7 @@ files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -103,6 +103,11 @@ class Setting:
                 found[self.coins[:, target] == 0, second] = True
         return found
 
+    @property
+    def unlabelled(self) -> Setting:
+        """The same without labelled rows, for attacks that these do not teach."""
+        return replace(self, coins=self.coins[:0])
+
     def paired(self, scores: np.ndarray) -> np.ndarray:
         """Turn scores of candidates, higher for present, into scores of coins, higher for the first.
 
@@ -187,6 +192,7 @@ class Attack(Protocol):
     Attributes:
         name: as in :data:`attacks.ATTACKS`, for flags and reports.
         kinds: the kinds of rows that it can read.
+        is_taught: whether labelled rows teach it; others score them all the same, for refinements.
     """
 
     @property
@@ -196,6 +202,11 @@ class Attack(Protocol):
 
     @property
     def kinds(self) -> frozenset[Kind]:
+        """See above."""
+        ...
+
+    @property
+    def is_taught(self) -> bool:
         """See above."""
         ...
 

@@ -22,6 +22,7 @@ class InvertedLikelihood:
 
     name: str = "inverted"
     kinds: frozenset[Kind] = field(default=frozenset({"masks", "choice"}))
+    is_taught: bool = False
 
     def start(self, setting: Setting) -> Scoring:
         """Begin on new rows.

@@ -114,6 +114,7 @@ class Learned:
     Attributes:
         name: of the attack.
         kinds: of rows.
+        is_taught: by labelled rows.
         directions: principal directions with a weight of their own, at most.
         inverse_penalty: on squared weights of standardised features; smaller means weights nearer 0.
         folds: parts of the labelled rows, each scored by a model trained on the others; 2 or more.
@@ -122,6 +123,7 @@ class Learned:
 
     name: str = "learned"
     kinds: frozenset[Kind] = field(default=frozenset(KINDS))
+    is_taught: bool = True
     directions: int = 32
     inverse_penalty: float = 0.1
     folds: int = 4

@@ -105,6 +105,7 @@ class MarginLikelihood:
     Attributes:
         name: of the attack.
         kinds: of rows.
+        is_taught: by labelled rows.
         draws: of companions.
         least_sd: nats, spread of what the model leaves out.
         least_rate: no probability is taken to be nearer to 0 or 1: the model is not that good.
@@ -114,6 +115,7 @@ class MarginLikelihood:
 
     name: str = "margin-likelihood"
     kinds: frozenset[Kind] = frozenset({"masks", "totals"})
+    is_taught: bool = False
     draws: int = 256
     least_sd: float = 0.03
     least_rate: float = 1e-3

@@ -124,6 +124,7 @@ class OrderStatistics:
     Attributes:
         name: of the attack.
         kinds: of rows.
+        is_taught: by labelled rows.
         cells: at most so many points a channel, each an average over neighbours.
         draws: of companions.
         least_sd: nats, spread of what the model leaves out.
@@ -133,6 +134,7 @@ class OrderStatistics:
 
     name: str = "order-statistics"
     kinds: frozenset[Kind] = frozenset({"totals"})
+    is_taught: bool = False
     cells: int = 32
     draws: int = 256
     least_sd: float = 0.03

@@ -81,11 +81,13 @@ class ScoreTest:
     Attributes:
         name: of the attack.
         kinds: of rows.
+        is_taught: by labelled rows.
         memory_bytes: for temporary arrays.
     """
 
     name: str = "score-test"
     kinds: frozenset[Kind] = field(default=frozenset(KINDS))
+    is_taught: bool = False
     memory_bytes: int = MEMORY_BYTES
 
     def start(self, setting: Setting) -> Scoring:

@@ -61,12 +61,14 @@ class Similarity:
     Attributes:
         name: of the attack.
         kinds: of rows.
+        is_taught: by labelled rows.
         least_rate: compare only bits that more than this share of reference rows removes, and more keeps; 0 for all.
         memory_bytes: for temporary arrays.
     """
 
     name: str = "similarity"
     kinds: frozenset[Kind] = frozenset({"masks", "choice"})
+    is_taught: bool = False
     least_rate: float = 0.0
     memory_bytes: int = MEMORY_BYTES
 

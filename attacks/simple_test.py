@@ -62,6 +62,7 @@ class SimpleTest:
     Attributes:
         name: of the attack.
         kinds: of rows.
+        is_taught: by labelled rows.
         matrices: how many it looks at, the first that it sees.
         rows: of weights, how many of each matrix, the first.
         memory_bytes: for temporary arrays.
@@ -69,6 +70,7 @@ class SimpleTest:
 
     name: str = "simple-test"
     kinds: frozenset[Kind] = frozenset({"masks", "totals"})
+    is_taught: bool = True
     matrices: int = 4
     rows: int = 64
     memory_bytes: int = MEMORY_BYTES

@@ -42,6 +42,7 @@ class Whitened:
 
     name: str = "whitened"
     kinds: frozenset[Kind] = field(default=frozenset(KINDS))
+    is_taught: bool = False
 
     def start(self, setting: Setting) -> Scoring:
         """Begin on new rows.

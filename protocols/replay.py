@@ -4,7 +4,7 @@ Received messages are given to a fresh server role, which checks and parses them
 for its answers where the first one was, since these close its steps. So nothing is learnt here that the protocol does
 not let a server learn: totals, who is in them, and under `plain` each client's vectors. Two things that help a server
 stand beside it: clients that tell it their own vectors (`totals_without`), and under `bfv` and `ckks` one client that
-lends it the session's key (`opened_by_key_holder`).
+lends it the session's key (`Replay.opened_by`).
 
 Knows neither where transcripts are kept nor what the vectors mean.
 """
@@ -103,6 +103,85 @@ class ServerView:
             raise ValueError(f"client={client} must be among the survivors {self.survivors}")
 
 
+class Replay:
+    """A recorded session on its way through a fresh server role."""
+
+    def __init__(self, protocol: SecureAggregation, plan: SessionPlan) -> None:
+        """Begin a session again.
+
+        Raises:
+            ValueError: If the plan is none of the protocol's.
+        """
+        self._protocol, self._plan = protocol, plan
+        self._server = protocol.server(plan)
+        self._submitted: dict[int, list[Message]] = {}
+
+    def follow(self, entries: Iterable[TranscriptEntry]) -> None:
+        """Take the next messages.
+
+        Args:
+            entries: In the order in which the server received and sent them.
+
+        Raises:
+            ValueError: If an entry names another client than its message does, or the server sent what one that follows
+                the protocol does not send.
+            ProtocolError: If a message is refused.
+        """
+        for entry in entries:
+            if entry.direction is Direction.SENT:
+                _ask_again(self._server, entry)
+                continue
+            receiving(self._server, entry.step)(entry.message)
+            message = decode(entry.message)  # the server took it, so it is what it says
+            if message.sender != entry.client:
+                raise ValueError(
+                    f"client={entry.client} of an entry must be the sender of its message, {message.sender}"
+                )
+            if entry.step is Step.SUBMIT:
+                self._submitted.setdefault(entry.client, []).append(message)
+
+    def view(self) -> ServerView:
+        """Return what the server has when the last message is taken.
+
+        Raises:
+            ProtocolError: If too few messages are there for the session to end.
+        """
+        totals, survivors = self._server.totals(), self._server.survivors()
+        uploads = dict(self._uploads()) if isinstance(self._protocol, Plain) else {}
+        return ServerView(self._protocol, self._plan, totals, survivors, uploads)
+
+    def opened_by(self, helper: ClientRole) -> dict[int, dict[str, Integers]]:
+        """Open every client's upload with the key of one client that helps the server, under `bfv` or `ckks`.
+
+        That this works is the limit of the two protocols' claim: all clients hold one key.
+
+        Args:
+            helper: The helping client's role, in the middle of the session: it has submitted and not revealed, after
+                which a role no longer has the key.
+
+        Returns:
+            By roster index of each client whose submission is whole, then by name, (length,) each.
+
+        Raises:
+            ValueError: If the protocol has no such key, the helper does not hold it now, or an upload does not open
+                under it.
+        """
+        if not isinstance(self._protocol, Homomorphic):
+            raise ValueError(
+                f"protocol={self._protocol.name} must be bfv or ckks: under others no client holds a key to uploads"
+            )
+        from protocols.homomorphic.uploads import open_upload  # needs TenSEAL
+
+        scheme = self._protocol.scheme
+        return {client: open_upload(scheme, self._plan, upload, helper) for client, upload in self._uploads()}
+
+    def _uploads(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each client whose closing message has come, with the content of its submission."""
+        for client, (*chunks, last) in self._submitted.items():
+            if last.body == closing_body(chunk.digest for chunk in chunks):
+                yield client, b"".join(chunk.body for chunk in chunks)
+
+
 def replay(protocol: SecureAggregation, plan: SessionPlan, entries: Iterable[TranscriptEntry]) -> ServerView:
     """Walk a whole session again.
 
@@ -112,67 +191,12 @@ def replay(protocol: SecureAggregation, plan: SessionPlan, entries: Iterable[Tra
         entries: All messages, in the order in which the server received and sent them.
 
     Raises:
-        ValueError: If the plan is none of the protocol's, an entry names another client than its message does, or the
-            server sent what one that follows the protocol does not send.
+        ValueError: If the plan is none of the protocol's; and as `Replay.follow`.
         ProtocolError: If a message is refused, or too few are there for the session to end.
     """
-    server = protocol.server(plan)
-    uploads = _walk(server, entries)
-    totals, survivors = server.totals(), server.survivors()
-    return ServerView(protocol, plan, totals, survivors, uploads if isinstance(protocol, Plain) else {})
-
-
-def opened_by_key_holder(
-    protocol: SecureAggregation, plan: SessionPlan, entries: Iterable[TranscriptEntry], helper: ClientRole
-) -> dict[int, dict[str, Integers]]:
-    """Open every client's upload with the key of one client that helps the server, under `bfv` or `ckks`.
-
-    That this works is the limit of the two protocols' claim: all clients hold one key.
-
-    Args:
-        protocol: `bfv` or `ckks`.
-        plan: The session's plan.
-        entries: The session's messages up to the last submission, or more.
-        helper: The helping client's role, in the middle of the session: it has submitted and not revealed, after which
-            a role no longer has the key.
-
-    Returns:
-        By roster index of each client whose submission is whole, then by name, (length,) each.
-
-    Raises:
-        ValueError: If the protocol has no such key, the helper does not hold it now, or an upload does not open under
-            it; and as `replay`.
-        ProtocolError: If a message is refused.
-    """
-    if not isinstance(protocol, Homomorphic):
-        raise ValueError(f"protocol={protocol.name} must be bfv or ckks: under others no client holds a key to uploads")
-    from protocols.homomorphic.uploads import open_upload  # needs TenSEAL
-
-    uploads = _walk(protocol.server(plan), (entry for entry in entries if entry.step <= Step.SUBMIT))
-    return {client: open_upload(protocol.scheme, plan, upload, helper) for client, upload in uploads.items()}
-
-
-def _walk(server: ServerRole, entries: Iterable[TranscriptEntry]) -> dict[int, bytes]:
-    """Take a server through a session; returns the content of every submission that is whole, by roster index."""
-    submitted: dict[int, list[Message]] = {}
-    for entry in entries:
-        if entry.direction is Direction.SENT:
-            _ask_again(server, entry)
-            continue
-        receiving(server, entry.step)(entry.message)
-        message = decode(entry.message)  # the server took it, so it is what it says
-        if message.sender != entry.client:
-            raise ValueError(f"client={entry.client} of an entry must be the sender of its message, {message.sender}")
-        if entry.step is Step.SUBMIT:
-            submitted.setdefault(entry.client, []).append(message)
-    return {client: b"".join(message.body for message in chunks) for client, chunks in _whole(submitted)}
-
-
-def _whole(submitted: Mapping[int, list[Message]]) -> Iterator[tuple[int, list[Message]]]:
-    """Yield the chunks of each client whose closing message has come."""
-    for client, (*chunks, last) in submitted.items():
-        if last.body == closing_body(chunk.digest for chunk in chunks):
-            yield client, chunks
+    again = Replay(protocol, plan)
+    again.follow(entries)
+    return again.view()
 
 
 def _ask_again(server: ServerRole, entry: TranscriptEntry) -> None:

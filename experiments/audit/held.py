@@ -21,7 +21,7 @@ from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import WorkFolder
 from protocols import PROTOCOLS, SessionPlan, TranscriptEntry
 from protocols.homomorphic.protocol import Homomorphic
-from protocols.replay import ServerView, opened_by_key_holder, replay
+from protocols.replay import Replay, ServerView
 
 HELPER = 0  # the client that helps the server where one is enough to open everything
 
@@ -117,10 +117,13 @@ class SessionHolder:
         plan, entries = self._recording.plan, self._recording.entries
         assert plan is not None  # the session is open
         opened: Mapping[int, Mapping[str, Any]] = {}
+        again, so_far = Replay(self._protocol, plan), len(entries)
+        again.follow(entries[:so_far])
         if isinstance(self._protocol, Homomorphic):
-            opened = opened_by_key_holder(self._protocol, plan, entries, session.role(HELPER))
+            opened = again.opened_by(session.role(HELPER))
         left = session.close().totals
-        seen = replay(self._protocol, plan, entries)
+        again.follow(entries[so_far:])
+        seen = again.view()
         if seen.shows_vectors:
             opened = {client: seen.vectors(client) for client in range(self._num_clients)}
         return Held(seen=seen, left=left, vectors=opened, colluding=colluding)

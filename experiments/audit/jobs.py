@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks.evidence import NOT_IN_PLAY, Kind, MatrixSight, Setting
+from experiments.audit.ahead import Check
 from experiments.audit.matrix import What
 from experiments.audit.victims import SeenBlock
 from experiments.audit.worlds import Worlds
@@ -54,14 +55,15 @@ class OwnRows:
     totals: Mapping[int, Rows] = field(repr=False)
 
     @classmethod
-    def of(cls, maker: MatrixRows, worlds: Worlds, *, counts: tuple[int, ...]) -> OwnRows:
-        """Make them; every client's mask once."""
+    def of(cls, maker: MatrixRows, worlds: Worlds, *, counts: tuple[int, ...], check: Check = lambda: None) -> OwnRows:
+        """Make them; every client's mask once. ``check`` is called between worlds."""
         kept: list[Rows] = []
         totals: dict[int, Rows] = {
             count: np.zeros((len(worlds), *maker.matrix.shape), np.float32 if maker.empty_vote else np.int32)
             for count in counts
         }
         for world in range(len(worlds)):
+            check()
             for client, mask in enumerate(maker.clients(worlds, world)):
                 for count in counts:
                     if client < count:

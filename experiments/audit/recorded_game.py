@@ -6,31 +6,28 @@ worlds the pairs stand in the very slots of the run, under coins of its own; its
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from attacks.evidence import Setting
+from attacks.evidence import MatrixSight, Setting
+from experiments.audit.ahead import Check
 from experiments.audit.game import Audit, Scored
 from experiments.audit.jobs import Job, Truth
 from experiments.audit.matrix import Cell, Configuration, cells_of
 from experiments.audit.plan import Contributions
 from experiments.audit.recorded import RecordedRun
-from experiments.audit.run import KINDS, Progress, show_matrix
+from experiments.audit.run import KINDS, Progress, matrix_sights, show_all
 from experiments.audit.scoring import AttackScores
-from experiments.audit.statistics import AuditBlock, WindowStatistics
+from experiments.audit.statistics import WindowStatistics
 from experiments.audit.victims import VoteSessions
 from experiments.audit.worlds import Slots, Worlds, reference_worlds
 from experiments.audit.worlds_rows import MatrixRows
-from fedprllm_secure.models.matrices import prunable_matrices
 from fedprllm_secure.payloads.centring import AS_THEY_ARE
 
 
@@ -185,7 +182,7 @@ def play(game: RecordedGame, *, attacks: Sequence[str], progress: Progress = lam
         InputError: the transcript or a file of the run cannot be followed, or is of another model.
     """
     run, model = game.run, game.statistics.model
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    with tempfile.TemporaryDirectory() as folder:
         sessions = VoteSessions(  # none is held; they know the noise, and how vectors turn back into votes
             game.statistics,
             num_clients=run.clients,
@@ -197,27 +194,19 @@ def play(game: RecordedGame, *, attacks: Sequence[str], progress: Progress = lam
         cells = game.cells()
         jobs = {cell.job: game.job(cell, sessions) for cell in cells}
         scorings = {name: AttackScores(game.setting(job), attacks) for name, job in jobs.items()}
-        done, total = 0, sum(len(prunable_matrices(model, index)) for index in range(model.num_blocks))
-        progress("audit", done, total)
-        with ThreadPoolExecutor(os.cpu_count()) as workers, threadpool_limits(1):
-            for block in game.statistics.blocks():
-                done += _show(game, block, sessions, jobs, scorings, workers)
-                progress("audit", done, total)
+        show_all(model, lambda check: _sights(game, sessions, jobs, check), scorings, progress)
         scored = {name: Scored(job, scorings[name].scores(), scorings[name].refused) for name, job in jobs.items()}
         return Audit(cells, scored, {game.configuration.name: sessions})
 
 
-def _show(
-    game: RecordedGame,
-    block: AuditBlock,
-    sessions: VoteSessions,
-    jobs: Mapping[str, Job],
-    scorings: Mapping[str, AttackScores],
-    workers: Executor,
-) -> int:
-    """Show a block's matrices to all attacks of all jobs; gives how many they are."""
-    seen = {game.configuration.name: game.run.seen(block, sessions)}
+def _sights(
+    game: RecordedGame, sessions: VoteSessions, jobs: Mapping[str, Job], check: Check
+) -> Iterator[dict[str, MatrixSight]]:
+    """Yield what is seen of each matrix, by job."""
     votes = replace(sessions.payload, centre=AS_THEY_ARE)
-    for matrix in block.matrices:
-        show_matrix(game, MatrixRows(block, matrix, votes, game.contributions.groups), seen, jobs, scorings, workers)
-    return len(block.matrices)
+    with torch.no_grad():
+        for block in game.statistics.blocks():
+            seen = {game.configuration.name: game.run.seen(block, sessions)}
+            for matrix in block.matrices:
+                maker = MatrixRows(block, matrix, votes, game.contributions.groups)
+                yield matrix_sights(game, maker, seen, jobs, check)

@@ -1,15 +1,16 @@
 """An audit of votes: victims' sessions and the attacker's own worlds, matrix by matrix, shown to every attack.
 
-One population of the attacker's worlds serves every view, target and attack; no more than one block's rows of victims
-and one matrix's rows of the attacker's worlds are in memory at a time.
+One population of the attacker's worlds serves every view, target and attack; no more than two blocks' rows of victims
+and two matrices' rows of the attacker's worlds are in memory at a time: what is attacked, and what is being made.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from attacks.evidence import Kind
+from attacks.evidence import Kind, MatrixSight
+from experiments.audit.ahead import Check, one_ahead
 from experiments.audit.game import Audit, Game, Scored
 from experiments.audit.jobs import Job, OwnRows
 from experiments.audit.matrix import Configuration, What, cells_of
@@ -27,6 +29,7 @@ from experiments.audit.victims import SeenBlock, Victims, VoteSessions
 from experiments.audit.worlds_rows import MatrixRows
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import prunable_matrices
+from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.payloads.centring import AS_THEY_ARE
 from fedprllm_secure.thresholds import Thresholds
 
@@ -63,7 +66,7 @@ def audit_votes(
     Raises:
         InputError: a configuration cannot be run by so few clients, or its privacy target cannot be met.
     """
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    with tempfile.TemporaryDirectory() as folder:
         sessions = {
             configuration.name: VoteSessions(
                 game.statistics,
@@ -78,64 +81,95 @@ def audit_votes(
         cells = [cell for each in methods for cell in cells_of(each, colluders=game.colluders)]
         jobs = game.jobs(cells, sessions, KINDS)
         scorings = {name: AttackScores(game.setting(job), attacks) for name, job in jobs.items()}
-        _show_all(game, sessions, jobs, scorings, progress)
+        show_all(game.statistics.model, lambda check: _sights(game, sessions, jobs, check), scorings, progress)
         scored = {name: Scored(job, scorings[name].scores(), scorings[name].refused) for name, job in jobs.items()}
         return Audit(cells, scored, sessions)
 
 
-def _show_all(
-    game: Game,
-    sessions: Mapping[str, VoteSessions],
-    jobs: Mapping[str, Job],
+def show_all(
+    model: StreamedModel,
+    make: Callable[[Check], Iterator[dict[str, MatrixSight]]],
     scorings: Mapping[str, AttackScores],
     progress: Progress,
 ) -> None:
-    """Take every block through its sessions and show every matrix to all attacks of all jobs."""
-    victims = Victims(game.worlds.contributions, game.contributions.groups, sessions=sessions)
+    """Show every matrix of a model to all attacks of all jobs, while the next is being made.
+
+    Args:
+        model: whose matrices they are.
+        make: yields what is seen of one matrix after another, by job; see :func:`one_ahead`.
+        scorings: by job.
+        progress: receives ("audit", matrices done, all matrices).
+    """
+    done, total = 0, sum(len(prunable_matrices(model, index)) for index in range(model.num_blocks))
+    progress("audit", done, total)
+    with ThreadPoolExecutor(os.cpu_count()) as workers, threadpool_limits(1):  # attacks share the cores by themselves
+        for sights in one_ahead(make):
+            for name, sight in sights.items():
+                scorings[name].see(sight, workers)
+            done += 1
+            progress("audit", done, total)
+
+
+def _sights(
+    game: Game, sessions: Mapping[str, VoteSessions], jobs: Mapping[str, Job], check: Check
+) -> Iterator[dict[str, MatrixSight]]:
+    """Yield what is seen of each matrix, by job, while the next block goes through its sessions."""
     votes = replace(next(iter(sessions.values())).payload, centre=AS_THEY_ARE)
     # Where a client may have nothing, what it then counts as is its configuration's; rows are made for each such case.
     empty_votes = {
         name: sessions[job.configuration].empty_vote if game.plan.is_zero_out else 0.0 for name, job in jobs.items()
     }
-    model = game.statistics.model
-    done, total = 0, sum(len(prunable_matrices(model, index)) for index in range(model.num_blocks))
-    progress("audit", done, total)
-    with ThreadPoolExecutor(os.cpu_count()) as workers, threadpool_limits(1):  # attacks share the cores by themselves
-        for block in game.statistics.blocks():
-            seen = victims.block(block)
-            for matrix in block.matrices:
-                for empty_vote in dict.fromkeys(empty_votes.values()):
-                    maker = MatrixRows(block, matrix, votes, game.contributions.held, empty_vote)
-                    alike = {name: job for name, job in jobs.items() if empty_votes[name] == empty_vote}
-                    show_matrix(game, maker, seen, alike, scorings, workers)
-                done += 1
-                progress("audit", done, total)
+    blocks = one_ahead(lambda own: _seen_blocks(game, sessions, (check, own)))
+    with torch.no_grad(), closing(blocks):
+        for index, seen in enumerate(blocks):
+            with game.statistics.block(index) as block:
+                for matrix in block.matrices:
+                    found: dict[str, MatrixSight] = {}
+                    for empty_vote in dict.fromkeys(empty_votes.values()):
+                        maker = MatrixRows(block, matrix, votes, game.contributions.held, empty_vote)
+                        alike = {name: job for name, job in jobs.items() if empty_votes[name] == empty_vote}
+                        found |= matrix_sights(game, maker, seen, alike, check)
+                    yield found
 
 
-def show_matrix(
+def _seen_blocks(
+    game: Game, sessions: Mapping[str, VoteSessions], checks: Sequence[Check]
+) -> Iterator[dict[str, SeenBlock]]:
+    """Take one block after another through its sessions; a block is on the device only meanwhile."""
+
+    def check() -> None:
+        for each in checks:
+            each()
+
+    victims = Victims(game.worlds.contributions, game.contributions.groups, sessions=sessions)
+    for index in range(game.statistics.model.num_blocks):
+        with torch.no_grad(), game.statistics.block(index) as block:
+            seen = victims.block(block, check)
+        yield seen
+
+
+def matrix_sights(
     game: Game | RecordedGame,
     maker: MatrixRows,
     seen: Mapping[str, SeenBlock],
     jobs: Mapping[str, Job],
-    scorings: Mapping[str, AttackScores],
-    workers: Executor,
-) -> None:
-    """Show a matrix to all attacks of jobs: what was seen of it, and the rows of the attacker's own worlds."""
+    check: Check = lambda: None,
+) -> dict[str, MatrixSight]:
+    """Put together, by job, what was seen of a matrix and the rows of the attacker's own worlds."""
     counts = tuple({job.clients for job in jobs.values()})
-    labelled = OwnRows.of(maker, game.labelled, counts=counts)
-    reference = OwnRows.of(maker, game.reference, counts=counts)
+    labelled = OwnRows.of(maker, game.labelled, counts=counts, check=check)
+    reference = OwnRows.of(maker, game.reference, counts=counts, check=check)
     place = game.statistics.channels[maker.block.index, maker.block.view().source(maker.matrix)]
     alone = maker.alone(game.contributions.known)
-    for name, job in jobs.items():
-        scorings[name].see(
-            job.sight(
-                maker,
-                seen,
-                channels=np.arange(place.start, place.stop),
-                labelled=labelled,
-                reference=reference,
-                alone=alone,
-                generator=game.generator,
-            ),
-            workers,
+    return {
+        name: job.sight(
+            maker,
+            seen,
+            channels=np.arange(place.start, place.stop),
+            labelled=labelled,
+            reference=reference,
+            alone=alone,
+            generator=game.generator,
         )
+        for name, job in jobs.items()
+    }

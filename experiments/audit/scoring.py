@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,13 +26,19 @@ class AttackScores:
     names: Sequence[str]
     refused: dict[str, str] = field(default_factory=dict, init=False)
     _scorings: dict[str, Scoring] = field(init=False, repr=False)
+    _reads_labelled: set[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Start the attacks that can read such rows, and those that a refinement builds on."""
         kind = self.setting.kind
         wanted = {name for name in self.names if name in ATTACKS and kind in ATTACKS[name].kinds}
-        wanted |= {REFINEMENTS[name].base[kind] for name in self.refinements}
-        self._scorings = {name: ATTACKS[name].start(self.setting) for name in ATTACKS if name in wanted}
+        bases = {REFINEMENTS[name].base[kind] for name in self.refinements}
+        self._reads_labelled = {name for name in ATTACKS if name in bases or ATTACKS[name].is_taught}
+        self._scorings = {
+            name: ATTACKS[name].start(self.setting if name in self._reads_labelled else self.setting.unlabelled)
+            for name in ATTACKS
+            if name in wanted | bases
+        }
 
     @property
     def refinements(self) -> list[str]:
@@ -40,8 +46,13 @@ class AttackScores:
         return [name for name in self.names if name in REFINEMENTS and self.setting.kind in REFINEMENTS[name].base]
 
     def see(self, sight: Sight, workers: Executor) -> None:
-        """Show a matrix to every attack; they work side by side, each for itself."""
-        for seen in [workers.submit(scoring.see, sight) for scoring in self._scorings.values()]:
+        """Show a matrix to every attack; they work side by side, each for itself.
+
+        Labelled rows, which may be most, are shown to those that they teach and those that a refinement builds on.
+        """
+        without = replace(sight, rows=sight.rows[: self.setting.observed])
+        shown = {name: sight if name in self._reads_labelled else without for name in self._scorings}
+        for seen in [workers.submit(scoring.see, shown[name]) for name, scoring in self._scorings.items()]:
             seen.result()
 
     def scores(self) -> dict[str, np.ndarray]:

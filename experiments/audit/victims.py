@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.audit.ahead import Check
 from experiments.audit.held import Held, SessionHolder
 from experiments.audit.matrix import What
 from experiments.audit.statistics import AuditBlock, WindowStatistics
@@ -163,10 +164,11 @@ class Victims:
         """
         self._windows, self._sessions = windows_of(contributions, groups), dict(sessions)
 
-    def block(self, block: AuditBlock) -> dict[str, SeenBlock]:
+    def block(self, block: AuditBlock, check: Check = lambda: None) -> dict[str, SeenBlock]:
         """Take every world through a session of this block in every configuration.
 
-        Configurations without noise must agree on everything that they show; they share the arrays.
+        Configurations without noise must agree on everything that they show; they share the arrays. ``check`` is called
+        between worlds.
 
         Raises:
             AssertionError: they do not: a protocol added up wrongly.
@@ -174,6 +176,7 @@ class Victims:
         found: dict[str, SeenBlock] = {}
         payload = next(iter(self._sessions.values())).payload
         for world, windows in enumerate(self._windows):
+            check()
             decisions = [None if (own < 0).all() else payload.decide(block.view(own)) for own in windows]
             for name, sessions in self._sessions.items():
                 held = sessions.hold(block, decisions)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protocols import PROTOCOLS, Direction, ProtocolError, Simulation, Step, VectorSpec, run_session
-from protocols.replay import opened_by_key_holder, replay
+from protocols.replay import Replay, replay
 
 VOTES = (VectorSpec("votes", 130, 1), VectorSpec("more", 9, 1))
 SIGNED = (VectorSpec("centred", 130, 3, signed=True), VectorSpec("noisy", 9, 2, signed=True, headroom=40))
@@ -150,6 +150,13 @@ def test_subtraction_is_checked(recorded, protocol):
         view.totals_without({1: {name: vector[:5] for name, vector in inputs[1].items()}})
 
 
+def followed(name, simulation, entries):
+    """Take what was recorded so far through a fresh server."""
+    again = Replay(PROTOCOLS[name], simulation.plan)
+    again.follow(entry for entry in entries if entry.step <= Step.SUBMIT)
+    return again
+
+
 @pytest.fixture
 def amid_session(make_plan, signing_keys):
     """Bring a session of five clients, of whom 3 vanishes, up to its close; return it with vectors and transcript."""
@@ -171,7 +178,7 @@ def amid_session(make_plan, signing_keys):
 def test_one_key_holder_that_helps_opens_every_upload(amid_session, name, vectors):
     """The claim's limit: any one client's key is everybody's. Nothing of a submission that is not whole is opened."""
     simulation, inputs, entries = amid_session(name, vectors)
-    opened = opened_by_key_holder(PROTOCOLS[name], simulation.plan, entries, simulation.role(1))
+    opened = followed(name, simulation, entries).opened_by(simulation.role(1))
 
     assert sorted(opened) == [0, 1, 2, 4]
     for client, found in opened.items():
@@ -187,10 +194,10 @@ def test_a_key_opens_its_own_session_and_only_while_it_is_held(amid_session, mak
     helper = simulation.role(1)
     other, _, _ = amid_session(name)
     with pytest.raises(ValueError, match="upload must be encrypted under the helper's key"):
-        opened_by_key_holder(PROTOCOLS[name], simulation.plan, entries, other.role(1))
+        followed(name, simulation, entries).opened_by(other.role(1))
     simulation.close()
     with pytest.raises(ValueError, match=rf"helper=HomomorphicClient\({name}, client 1\) must hold the session's key"):
-        opened_by_key_holder(PROTOCOLS[name], simulation.plan, entries, helper)
+        followed(name, simulation, entries).opened_by(helper)
 
 
 @pytest.mark.parametrize("name", ["plain", "additive"])
@@ -198,7 +205,7 @@ def test_only_homomorphic_protocols_have_a_key_holder(amid_session, name):
     """Under others no client holds a key to uploads."""
     simulation, _, entries = amid_session(name)
     with pytest.raises(ValueError, match=f"protocol={name} must be bfv or ckks"):
-        opened_by_key_holder(PROTOCOLS[name], simulation.plan, entries, simulation.role(0))
+        followed(name, simulation, entries).opened_by(simulation.role(0))
 
 
 def test_a_role_is_handed_over_while_the_session_lasts(amid_session):
