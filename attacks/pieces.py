@@ -12,7 +12,7 @@ import numpy as np
 
 from attacks.evidence import Kind, MatrixSight, Setting, Sight
 
-MEMORY_BYTES = 64 * 2**20
+MEMORY_BYTES = 16 * 2**20  # such arrays are handed out again without new pages, which costs as much as the work
 _COPIES = 4  # float32 arrays per candidate that an attack may hold at once
 
 
