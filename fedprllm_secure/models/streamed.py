@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -283,7 +284,7 @@ class StreamedModel:
             dtype_plan=self._network._get_dtype_plan(self.dtype),
             weight_mapping=self._mapping,
         )
-        with _quiet_loading():
+        with _LOADING, _quiet_loading():
             report, _ = convert_and_load_state_dict_in_model(self._network, self.checkpoint.read(names), config)
         if report.mismatched_keys or report.conversion_errors:
             problem = next(iter(report.mismatched_keys or report.conversion_errors))
@@ -409,6 +410,9 @@ def _replaced_forward(module: nn.Module, replacement: Callable[..., Any]) -> Ite
         yield
     finally:
         del module.__dict__["forward"]
+
+
+_LOADING = Lock()  # two blocks may be held at once, in two threads; progress bars are switched for all of them
 
 
 @contextmanager
