@@ -6,22 +6,25 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from experiments import inputs
-from experiments.audit.flags import NOT_OF_GIVEN_MASKS, OF_GIVEN_MASKS, OF_PLAYED_RUNS, audit_defaults
+from experiments.audit.configurations import configurations_of, method_of, plan_of, target_of, thresholds_of
 from experiments.audit.game import Game
-from experiments.audit.given_masks import run_given_masks
-from experiments.audit.matrix import ADVERSARIES, Configuration
+from experiments.audit.games import MEMBERSHIP
+from experiments.audit.games.command import refuse_flags_of_other_games, run_game
+from experiments.audit.given_command import run_given_masks
+from experiments.audit.machine_key import keyed_digest
+from experiments.audit.matrix import ADVERSARIES
+from experiments.audit.modes import files_of, refuse_flags_of_other_modes
 from experiments.audit.one_thread import one_thread
-from experiments.audit.out_folder import PRIVATE, RESULT, SCHEMA, is_finished
+from experiments.audit.out_folder import PRIVATE, RESULT, SCHEMA, is_finished, write_result
 from experiments.audit.pictures import Cell as PictureCell
 from experiments.audit.pictures import draw_matrix, draw_roc
-from experiments.audit.plan import AuditPlan, Contributions
+from experiments.audit.plan import Contributions
 from experiments.audit.recorded_command import run_recorded
 from experiments.audit.report import (
     LEVEL,
@@ -39,15 +42,8 @@ from experiments.audit.statistics import WindowStatistics, window_statistics
 from experiments.audit.texts import audit_texts
 from experiments.console import PhaseBars
 from experiments.flags import configuration
-from experiments.result import environment, peak_memory_bytes, write_json
-from fedprllm_secure.errors import InputError
-from fedprllm_secure.method import Method
+from experiments.result import environment, peak_memory_bytes
 from fedprllm_secure.models.streamed import StreamedModel
-from fedprllm_secure.privacy.adjacency import is_window_level
-from fedprllm_secure.privacy.target import PrivacyTarget
-from fedprllm_secure.schedule import Schedule
-from fedprllm_secure.sparsity import Sparsity
-from fedprllm_secure.thresholds import Thresholds
 
 AUDITS = {"votes": audit_votes, "statistics": audit_statistics}
 MOST_CURVES = 6  # of a picture
@@ -59,20 +55,26 @@ def run(flags: argparse.Namespace) -> int:
     Raises:
         InputError: flags are missing, or do not go together.
     """
-    _refuse_flags_of_other_modes(flags)
+    refuse_flags_of_other_modes(flags)
+    if flags.run_dir is None and flags.masks is None:
+        refuse_flags_of_other_games(flags)
     config = configuration(flags)
-    config.pop("cache")
-    if is_finished(flags.out, config, overwrite=flags.overwrite):
+    for name in ("cache", "given"):
+        config.pop(name)
+    files = files_of(flags)
+    files_hmac = keyed_digest(files, flags.cache) if files else None
+    if is_finished(flags.out, config, files_hmac=files_hmac, overwrite=flags.overwrite):
         result = json.loads((flags.out / RESULT).read_text())
         print(json.dumps(result, indent=2) if flags.json else f"already done; see {flags.out / RESULT}")
         return 0
-    if flags.run_dir is not None:
-        return run_recorded(flags, config)
-    if flags.masks is not None:
-        return run_given_masks(flags, config)
-    plan, target = _plan(flags), _target(flags)
-    configurations = _configurations(flags, target)
-    thresholds = {each: _thresholds(flags, each) for each in configurations}
+    if files_hmac is not None:
+        run_on_files = run_recorded if flags.run_dir is not None else run_given_masks
+        return run_on_files(flags, config, files_hmac=files_hmac)
+    if flags.game != MEMBERSHIP:
+        return run_game(flags, config)
+    plan, target = plan_of(flags), target_of(flags)
+    configurations = configurations_of(flags, target)
+    thresholds = {each: thresholds_of(flags, each) for each in configurations}
     model = inputs.open_model(flags)
     length = inputs.window_length(flags, model)
     started = time.perf_counter()
@@ -83,7 +85,7 @@ def run(flags: argparse.Namespace) -> int:
         statistics = window_statistics(
             model,
             texts.ids,
-            _method(flags, payload="statistics", privacy=target if is_basis else None),
+            method_of(flags, payload="statistics", privacy=target if is_basis else None),
             public=inputs.public_windows(flags, model, length, 0) if is_basis else None,
             cache=flags.cache,
             batch_windows=flags.batch_windows,
@@ -110,128 +112,9 @@ def run(flags: argparse.Namespace) -> int:
     result["seconds"] = {"total": time.perf_counter() - started}
     flags.out.mkdir(parents=True, exist_ok=True, mode=0o700)
     _draw(flags.out, reports)
-    write_json(flags.out / RESULT, result)
+    write_result(flags.out, result)
     _show(flags, reports, result)
     return 0
-
-
-def _refuse_flags_of_other_modes(flags: argparse.Namespace) -> None:
-    """Refuse a command that lacks what its mode needs, or gives what only another mode takes.
-
-    Raises:
-        InputError: as said.
-    """
-    if flags.run_dir is not None:
-        _refuse(flags, (*OF_PLAYED_RUNS, *OF_GIVEN_MASKS), f"RUN_DIR: {flags.run_dir} has settings of its own")
-        return
-    if flags.masks is not None:
-        unused = (*NOT_OF_GIVEN_MASKS, *(() if flags.kind == "choice" else ("clients",)))
-        _refuse(flags, unused, f"--masks and --kind {flags.kind}")
-        _require(flags, ("model", "candidates", "non_members"))
-        return
-    _refuse(flags, OF_GIVEN_MASKS, "runs that are played; it goes with --masks")
-    _require(flags, ("model", "data"))
-
-
-def _refuse(flags: argparse.Namespace, names: Sequence[str], mode: str) -> None:
-    defaults = audit_defaults()
-    for name in names:
-        if getattr(flags, name) != getattr(defaults, name):
-            raise InputError(f"--{name.replace('_', '-')} does not go with {mode}")
-
-
-def _require(flags: argparse.Namespace, names: Sequence[str]) -> None:
-    missing = [f"--{name.replace('_', '-')}" for name in names if getattr(flags, name) is None]
-    if missing:
-        raise InputError(f"the following arguments are required: {', '.join(missing)} (see fedprllm audit --help)")
-
-
-def _thresholds(flags: argparse.Namespace, configuration: Configuration) -> Thresholds:
-    colluders = None if configuration.protocol == "plain" else flags.assumed_colluders
-    return Thresholds.choose(configuration.protocol, flags.clients, assumed_colluders=colluders)
-
-
-def _plan(flags: argparse.Namespace) -> AuditPlan:
-    is_client_level = not is_window_level(flags.adjacency)
-    places = flags.clients * (1 if is_client_level else flags.windows_per_client)
-    return AuditPlan(
-        adjacency=flags.adjacency,
-        knowledge=flags.knowledge,
-        clients=flags.clients,
-        windows_per_client=flags.windows_per_client,
-        targets=flags.targets,
-        canaries=flags.canaries or min(places, flags.targets),
-        runs=flags.runs,
-        labelled_runs=flags.labelled_runs,
-        reference_runs=flags.reference_runs,
-        population=flags.population,
-        strangers=flags.strangers,
-        seed=flags.seed,
-    )
-
-
-def _target(flags: argparse.Namespace) -> PrivacyTarget | None:
-    """Read the target of differential privacy.
-
-    Raises:
-        InputError: a flag is missing, or goes without ``--dp``.
-    """
-    if flags.dp == "none":
-        given = [name for name in ("epsilon", "delta", "noise_multiplier") if getattr(flags, name) is not None]
-        if given:
-            raise InputError(f"--{given[0].replace('_', '-')} goes with --dp central or --dp distributed")
-        if flags.adjacency == "window-zero-out" and flags.payload == "votes":
-            raise InputError("--adjacency window-zero-out has no meaning for votes: a client with a window less votes")
-        return None
-    if flags.payload == "votes" and (flags.rank or flags.clip or flags.public_data or flags.public_windows):
-        raise InputError("--rank, --clip, --public-data and --public-windows go with --payload statistics")
-    if flags.delta is None or (flags.epsilon is None) == (flags.noise_multiplier is None):
-        raise InputError(f"--dp {flags.dp} needs --delta, and either --epsilon or --noise-multiplier")
-    return PrivacyTarget(
-        place=flags.dp,
-        adjacency=flags.adjacency,
-        delta=flags.delta,
-        noise=flags.noise,
-        epsilon=flags.epsilon,
-        noise_multiplier=flags.noise_multiplier,
-    )
-
-
-def _configurations(flags: argparse.Namespace, target: PrivacyTarget | None) -> dict[Configuration, Method]:
-    """List what is played: the plain baseline first, then each protocol, with noise where noise is asked for.
-
-    Raises:
-        InputError: noise is asked for that no protocol named can carry.
-    """
-    configurations = [Configuration("plain")]
-    for protocol in flags.protocol:
-        # Under `plain` clients' shares of noise protect nothing; it stays the baseline without noise.
-        privacy = None if target is None or (target.place == "distributed" and protocol == "plain") else target
-        configurations.append(Configuration(protocol, privacy))
-    if target is not None and all(each.privacy is None for each in configurations):
-        raise InputError("--dp distributed does not go with --protocol plain alone; add additive, ckks or bfv")
-    return {
-        each: _method(flags, payload=flags.payload, protocol=each.protocol, privacy=each.privacy)
-        for each in dict.fromkeys(configurations)
-    }
-
-
-def _method(
-    flags: argparse.Namespace, *, payload: str, protocol: str = "plain", privacy: PrivacyTarget | None = None
-) -> Method:
-    return Method(
-        sparsity=Sparsity.parse(flags.sparsity),
-        pruner=flags.pruner,
-        **({"group": flags.group} if flags.group and payload == "votes" else {}),
-        local_group=flags.local_group,
-        schedule=Schedule("one-shot", "dense"),
-        ties=flags.ties,
-        payload=payload,
-        protocol=protocol,
-        privacy=privacy,
-        **({"rank": flags.rank} if flags.rank else {}),
-        clip=flags.clip,
-    )
 
 
 def _result(
@@ -249,6 +132,7 @@ def _result(
         "note": PRIVATE,
         "model": {"source": flags.model, "sha256": model.checkpoint.sha256, "blocks": model.num_blocks},
         "game": {
+            "name": flags.game,
             "adjacency": flags.adjacency,
             "knowledge": flags.knowledge,
             "propagation": "dense: exact for every block; a run with another propagation agrees in block 0 alone",

@@ -141,7 +141,9 @@ class Coins:
                 slots=tuple(_read_slot(slot) for slot in written["slots"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file} holds no coins of a run ({error}); run fedprllm prune --canaries") from error
+            raise InputError(
+                f"{file} holds no coins of a run ({error}); fedprllm prune --canaries K --save-transcript makes it"
+            ) from error
 
 
 def _read_slot(written: dict[str, Any]) -> Slot:

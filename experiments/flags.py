@@ -27,17 +27,18 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with status 2."""
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        # `fedprllm: `, as errors that are found later begin; which command it is stands at the end.
+        print(f"{self.prog.split()[0]}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
-def add_prune_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of ``fedprllm prune``."""
-    add_model_flags(parser)
+def add_prune_flags(parser: argparse.ArgumentParser, *, is_run: bool = True) -> None:
+    """Add the flags of ``fedprllm prune``; a plan of one (not ``is_run``) needs no text and no place for results."""
+    add_model_flags(parser, requires_model=is_run)
     data = parser.add_argument_group("private text")
     data.add_argument(
         "--data",
-        required=True,
+        required=is_run,
         help="demo, wikitext2, c4, ptb, a hub data set (owner/name), a .txt .jsonl .parquet file, a folder of .txt "
         "files (one a client), or .safetensors with windows already cut",
     )
@@ -160,7 +161,11 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
     add_privacy_flags(parser)
 
     result = parser.add_argument_group("results")
-    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go")
+    result.add_argument("--out", type=Path, required=is_run, metavar="DIR", help="where results go")
+    if is_run:
+        result.add_argument(
+            "--dry-run", action="store_true", help="run nothing and write nothing: say what it would cost, as plan does"
+        )
     result.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
     result.add_argument("--save-model", action="store_true", help="DIR/model, loads with from_pretrained")
     result.add_argument("--save-votes", action="store_true", help="DIR/votes.safetensors, the totals")
@@ -256,10 +261,10 @@ def add_privacy_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_flags(parser: argparse.ArgumentParser, *, evaluates: bool = True) -> None:
+def add_model_flags(parser: argparse.ArgumentParser, *, evaluates: bool = True, requires_model: bool = True) -> None:
     """Add the flags that commands on a model share; those of evaluation where it ``evaluates``."""
     model = parser.add_argument_group("model")
-    model.add_argument("--model", required=True, help="demo, a hub name (owner/name) or a model folder")
+    model.add_argument("--model", required=requires_model, help="demo, a hub name (owner/name) or a model folder")
     model.add_argument("--model-sha256", metavar="DIGEST", help="refuse a model with another digest")
     model.add_argument(
         "--dtype",
@@ -349,7 +354,7 @@ def baseline_list(text: str) -> list[str]:
 
 # What these flags change is how a result is reached or shown, not the result.
 NOT_CONFIGURATION = frozenset(
-    {"command", "out", "overwrite", "json", "hidden_memory", "run", "batch_windows", "device"}
+    {"command", "out", "overwrite", "json", "dry_run", "hidden_memory", "run", "batch_windows", "device"}
 )
 
 

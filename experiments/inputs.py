@@ -18,6 +18,7 @@ from experiments.demo.corpus import load_modules
 from fedprllm_secure.data import (
     CORPORA,
     Document,
+    NoSuchSource,
     Partition,
     Windows,
     characters_for,
@@ -354,11 +355,23 @@ def _documents(flags: argparse.Namespace, source: str, role: Literal["train", "p
             # In path order the first windows would all come from asyncio; a fixed hash order samples the library.
             modules.sort(key=lambda module: hashlib.sha256(module.path.encode()).digest())
         return (Document(text=m.text, client=m.package, label=m.package) for m in modules if m.text.strip())
-    return read_documents(
-        source,
-        split="test" if role == "test" else "train",
-        # One flag serves all files; presets and plain text know their own field.
-        text_field=getattr(flags, "text_field", None) if _has_fields(source) else None,
-        client_field=getattr(flags, "client_field", None) if role == "train" else None,
-        label_field=getattr(flags, "label_field", None) if role == "train" else None,
-    )
+    try:
+        return read_documents(
+            source,
+            split="test" if role == "test" else "train",
+            # One flag serves all files; presets and plain text know their own field.
+            text_field=getattr(flags, "text_field", None) if _has_fields(source) else None,
+            client_field=getattr(flags, "client_field", None) if role == "train" else None,
+            label_field=getattr(flags, "label_field", None) if role == "train" else None,
+        )
+    except NoSuchSource as error:
+        raise NoSuchSource(f"{error}; or demo, or a .safetensors file of windows that are cut already") from error
+
+
+def client_documents(flags: argparse.Namespace) -> Iterator[Document]:
+    """Stream the clients' text, with what it says of clients and labels.
+
+    Raises:
+        fedprllm_secure.data.DataError: the text cannot be read.
+    """
+    return _documents(flags, flags.data, "train")

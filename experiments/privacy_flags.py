@@ -37,6 +37,15 @@ def privacy_target(flags: argparse.Namespace) -> PrivacyTarget | None:
             flag = (given or ["noise"])[0].replace("_", "-")
             raise InputError(f"--{flag} goes with --dp central or --dp distributed")
         return None
+    return required_target(flags)
+
+
+def required_target(flags: argparse.Namespace) -> PrivacyTarget:
+    """Read the target where ``--dp`` asks for noise.
+
+    Raises:
+        InputError: a flag is missing or out of range.
+    """
     _refuse_what_is_missing(flags)
     return PrivacyTarget(
         place=flags.dp,

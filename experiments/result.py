@@ -44,9 +44,15 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Write JSON that appears under its name when whole; infinities become null, as JSON has none."""
-    write_durably(file, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode())
+def write_json(file: Path, value: Any, *, mode: int = 0o666) -> None:
+    """Write JSON that appears under its name when whole; infinities become null, as JSON has none.
+
+    Args:
+        file: its name.
+        value: its content.
+        mode: permissions of a new file, less the process's umask.
+    """
+    write_durably(file, (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode(), mode=mode)
 
 
 def finite(value: Any) -> Any:

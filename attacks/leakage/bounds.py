@@ -6,11 +6,14 @@ one-run bound takes all. A bound that these samples cannot give says why.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from attacks.leakage.ceilings import clopper_pearson_ceiling, gaussian_ceiling, one_run_ceiling
 from attacks.leakage.lower_bounds import (
+    IndependentCounts,
     check_delta,
     clopper_pearson_epsilon,
     gaussian_epsilon,
@@ -56,14 +59,12 @@ def clopper_pearson_bound(samples: Samples, *, cutoff: float, delta: float, leve
     Raises:
         ValueError: `delta` or `level` is out of range.
     """
-    counts = independent_counts(samples, cutoff)
-    if counts is None:
-        return _refused(samples.num_runs, ANY)
-    return Bound(
-        epsilon=clopper_pearson_epsilon(counts, delta=delta, level=level),
-        ceiling=clopper_pearson_ceiling(counts.members, counts.non_members, delta=delta, level=level),
-        coins=samples.num_runs,
-        valid_for=ANY,
+    return _of_one_coin_a_run(
+        samples,
+        cutoff,
+        ANY,
+        epsilon=partial(clopper_pearson_epsilon, delta=delta, level=level),
+        ceiling=partial(clopper_pearson_ceiling, delta=delta, level=level),
     )
 
 
@@ -80,22 +81,13 @@ def gaussian_bound(samples: Samples, *, cutoff: float, delta: float, level: floa
         ValueError: `delta` or `level` is out of range.
     """
     check_delta(delta)
-    counts = independent_counts(samples, cutoff)
-    if counts is None:
-        return _refused(samples.num_runs, GAUSSIAN_ONLY)
-    if delta == 0:
-        return Bound(
-            epsilon=None,
-            ceiling=None,
-            coins=samples.num_runs,
-            valid_for=GAUSSIAN_ONLY,
-            reason="a Gaussian mechanism has no epsilon at delta 0",
-        )
-    return Bound(
-        epsilon=gaussian_epsilon(counts, delta=delta, level=level),
-        ceiling=gaussian_ceiling(counts.members, counts.non_members, delta=delta, level=level),
-        coins=samples.num_runs,
-        valid_for=GAUSSIAN_ONLY,
+    return _of_one_coin_a_run(
+        samples,
+        cutoff,
+        GAUSSIAN_ONLY,
+        epsilon=partial(gaussian_epsilon, delta=delta, level=level),
+        ceiling=partial(gaussian_ceiling, delta=delta, level=level),
+        reason="a Gaussian mechanism has no epsilon at delta 0" if delta == 0 else None,
     )
 
 
@@ -120,6 +112,26 @@ def one_run_bound(samples: Samples, *, guesses: Guesses, delta: float, level: fl
     )
 
 
-def _refused(runs: int, valid_for: Validity) -> Bound:
-    reason = f"needs members and non-members among one coin a run, here are {runs} runs, all coins alike"
-    return Bound(epsilon=None, ceiling=None, coins=runs, valid_for=valid_for, reason=reason)
+def _of_one_coin_a_run(
+    samples: Samples,
+    cutoff: float,
+    valid_for: Validity,
+    *,
+    epsilon: Callable[[IndependentCounts], float],
+    ceiling: Callable[[int, int], float],
+    reason: str | None = None,
+) -> Bound:
+    """Bound epsilon from one coin a run, unless there is a reason not to or these coins are all alike."""
+    counts = independent_counts(samples, cutoff)
+    if counts is None:
+        reason = (
+            f"needs members and non-members among one coin a run, here are {samples.num_runs} runs, all coins alike"
+        )
+    if counts is None or reason is not None:
+        return Bound(epsilon=None, ceiling=None, coins=samples.num_runs, valid_for=valid_for, reason=reason)
+    return Bound(
+        epsilon=epsilon(counts),
+        ceiling=ceiling(counts.members, counts.non_members),
+        coins=samples.num_runs,
+        valid_for=valid_for,
+    )

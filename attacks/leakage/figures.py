@@ -1,6 +1,13 @@
 """Figures of an attack with their intervals: AUC, rates at fixed false positive rates, and rates at one cutoff.
 
 A figure that the coins cannot support is refused with the reason, never printed with a caveat.
+
+A true positive rate at a low false positive rate is made of all coins, with a two-way bootstrap interval. It is given
+only where *independent* non-members could show that false positive rate. Coins of one run are scored on one observation
+and may depend on each other in any way, so that what counts are runs with a non-member, not non-members. Where in none
+of R such runs a non-member scores at or above a cutoff, the chance of a run in which one does is at most
+1 - (level / 2)^(1 / R) (Clopper-Pearson of R independent runs), and the share of a run's non-members that do is in the
+mean no greater, whatever the dependence. That takes 36 runs for 10 %, 368 for 1 % and 3,688 for 0.1 % at level 0.05.
 """
 
 from __future__ import annotations
@@ -61,7 +68,7 @@ class RateAt:
         fpr: the false positive rate allowed.
         tpr: the greatest true positive rate.
         ppv: of those called members the share that is, at this rate allowed, where `PRIOR` of all are members.
-        non_members_needed: how many non-members are needed to show such a false positive rate at all.
+        non_members_needed: how many independent non-members, one a run, are needed to show such a false positive rate.
     """
 
     fpr: float
@@ -112,7 +119,7 @@ def measured_figures(
     statistics: dict[str, Statistic] = {f"tpr {fpr}": partial(_tpr_at, fpr=fpr) for fpr in FPRS}
     statistics |= {"auc": Roc.auc, "advantage": partial(_advantage_at, cutoff=cutoff)}
     found = _bootstrapped(samples, statistics, level=level, generator=generator, replicates=replicates)
-    rates = tuple(_rate_at(fpr, found[f"tpr {fpr}"], samples.num_non_members, level) for fpr in FPRS)
+    rates = tuple(_rate_at(fpr, found[f"tpr {fpr}"], samples.independent_non_members, level) for fpr in FPRS)
     tpr, fpr = _independent_rates(samples, cutoff, level)
     advantage = found["advantage"]
     at_cutoff = CutoffFigures(
@@ -141,23 +148,29 @@ def _bootstrapped(
     curve = roc(samples)
     values = {name: float(statistic(curve)) for name, statistic in statistics.items()}
     if samples.num_runs < 2:
-        reason = "an interval needs 2 runs, here is 1"
-        return {name: Measured(value, None, reason) for name, value in values.items()}
+        return {name: Measured(value, None, too_few_runs(samples)) for name, value in values.items()}
     intervals = two_way_bootstrap(samples, statistics, generator=generator, level=level, replicates=replicates)
-    return {name: _unless_stuck(value, intervals[name]) for name, value in values.items()}
+    return {name: unless_stuck(value, intervals[name]) for name, value in values.items()}
 
 
-def _unless_stuck(value: float, interval: Interval) -> Measured:
+def too_few_runs(samples: Samples) -> str:
+    """Say why so few runs give no interval."""
+    return f"an interval needs 2 runs, here is {samples.num_runs}"
+
+
+def unless_stuck(value: float, interval: Interval) -> Measured:
     """Refuse an interval without width: where weights change nothing, a bootstrap knows nothing of what is unseen."""
     if interval.high - interval.low > 1e-9:
         return Measured(value, interval)
     return Measured(value, None, "no weighting of runs and targets changes it, so that a bootstrap gives no interval")
 
 
-def _rate_at(fpr: float, tpr: Measured, non_members: int, level: float) -> RateAt:
+def _rate_at(fpr: float, tpr: Measured, independent: int, level: float) -> RateAt:
     needed = non_members_needed(fpr, level=level)
-    if non_members < needed:
-        tpr = Measured(None, None, f"needs {needed} non-members, here are {non_members}")
+    if independent < needed:
+        here = f"here are {independent}"
+        reason = f"needs {needed} runs with a non-member (coins of one run are not independent), {here}"
+        tpr = Measured(None, None, reason)
     return RateAt(
         fpr=fpr, tpr=tpr, ppv=tpr.through(lambda rate: ppv(rate, fpr, prior=PRIOR)), non_members_needed=needed
     )

@@ -7,14 +7,15 @@ different coins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from attacks.leakage.bounds import Bound, clopper_pearson_bound, gaussian_bound, one_run_bound
 from attacks.leakage.claims import Claim, ClaimCheck, Game, check_claim
+from attacks.leakage.comparison import Comparison, compare
 from attacks.leakage.figures import CutoffFigures, Measured, RateAt, measured_figures
 from attacks.leakage.intervals import REPLICATES
 from attacks.leakage.lower_bounds import one_run_p_value
@@ -45,6 +46,7 @@ class LeakageReport:
         gaussian: lower bound on a Gaussian-like mechanism's epsilon; none for others, and not to be set against claims.
         delta: at which bounds hold: the claim's, or 0.
         claim: how a claim fares; None where nothing is claimed.
+        against_simple: how much better it does than the simple attack; None until :func:`compared` says so.
     """
 
     attack: str
@@ -64,6 +66,7 @@ class LeakageReport:
     gaussian: Bound
     delta: float
     claim: ClaimCheck | None
+    against_simple: Comparison | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Give all of it as dicts, lists, strings, numbers and None."""
@@ -119,12 +122,13 @@ def leakage_report(
         rates=rates,
         at_cutoff=at_cutoff,
         p_value=one_run_p_value(len(turned), guessed, right, epsilon=0.0, delta=0.0),
+        clopper_pearson=bounds["clopper_pearson"],
+        one_run=bounds["one_run"],
         gaussian=gaussian_bound(turned, cutoff=plan.gaussian_cutoff, delta=delta, level=level),
         delta=delta,
         claim=None
         if claim is None
         else check_claim(claim, game=game, samples=turned, guesses=plan.guesses, bounds=bounds),
-        **bounds,
     )
 
 
@@ -169,3 +173,48 @@ def leakage_reports(
         )
         for name in order
     )
+
+
+def compared(
+    reports: Sequence[LeakageReport],
+    samples: Mapping[str, Samples],
+    *,
+    simple: str,
+    missing: str,
+    generator: np.random.Generator,
+    replicates: int = REPLICATES,
+) -> tuple[LeakageReport, ...]:
+    """Set every attack beside a simple one, on the same coins.
+
+    Args:
+        reports: of attacks on the same coins.
+        samples: by attack, of the runs that are reported.
+        simple: the simple attack's name.
+        missing: why there is none, to be said where it is not among the reports.
+        generator: of the bootstrap's weights; nothing secret.
+        replicates: of the bootstrap.
+
+    Raises:
+        ValueError: attacks scored other coins.
+    """
+    turned = {each.attack: _as_reported(samples[each.attack], each) for each in reports}
+
+    def against(report: LeakageReport) -> Comparison:
+        if simple not in turned:
+            return Comparison.absent(simple, missing)
+        if report.attack == simple:
+            return Comparison.absent(simple, "it is the simple attack itself")
+        return compare(
+            turned[report.attack],
+            turned[simple],
+            against=simple,
+            level=report.level,
+            generator=generator,
+            replicates=replicates,
+        )
+
+    return tuple(replace(report, against_simple=against(report)) for report in reports)
+
+
+def _as_reported(samples: Samples, report: LeakageReport) -> Samples:
+    return samples.reversed() if report.is_reversed else samples

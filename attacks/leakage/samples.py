@@ -68,6 +68,11 @@ class Samples:
         """Independent runs."""
         return len(np.unique(self.runs))
 
+    @property
+    def independent_non_members(self) -> int:
+        """Runs that hold a non-member: one of each is independent of the others, more of one run are not."""
+        return len(np.unique(self.runs[~self.members]))
+
     def one_coin_a_run(self) -> tuple[np.ndarray, np.ndarray]:
         """Take of each run the coin of its lowest target: a choice that neither scores nor coins can sway.
 

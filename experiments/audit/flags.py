@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from attacks import ATTACKS, REFINEMENTS
+from experiments.audit.games import GAMES, MEMBERSHIP
 from experiments.audit.plan import KNOWLEDGE
 from experiments.audit.statistics import CACHE
 from experiments.flags import add_model_flags, not_negative, positive
@@ -21,18 +23,24 @@ OF_PLAYED_RUNS = (
     "dtype", "window_length", "text_field", "clients", "windows_per_client", "sparsity", "pruner", "group",
     "local_group", "ties", "payload", "protocol", "assumed_colluders", "dp", "epsilon", "delta", "noise_multiplier",
     "noise", "rank", "clip", "public_data", "public_windows", "adjacency", "knowledge", "targets", "canaries", "runs",
+    "baseline", "game", "victims", "domains", "label_field",
 )  # fmt: skip
 OF_GIVEN_MASKS = ("masks", "kind", "candidates", "non_members")
 # What given masks have no use for.
 NOT_OF_GIVEN_MASKS = (
     "data", "text_field", "payload", "protocol", "assumed_colluders", "dp", "epsilon", "delta", "noise_multiplier",
     "noise", "rank", "clip", "public_data", "public_windows", "adjacency", "knowledge", "targets", "canaries", "runs",
-    "labelled_runs", "population", "strangers",
+    "labelled_runs", "population", "strangers", "baseline", "game", "victims", "domains", "label_field",
 )  # fmt: skip
 
 
 def add_audit_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of ``fedprllm audit``; which of them a mode needs is for the command to say."""
+    """Add the flags of ``fedprllm audit``; which of them a mode needs is for the command to say.
+
+    Beside the flags' values there is ``given``: the names of those that the command line gave a value.
+    """
+    parser.register("action", None, _Remembered)
+    parser.set_defaults(given=frozenset())
     parser.add_argument(
         "run_dir",
         nargs="?",
@@ -41,13 +49,16 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
         help="audit this one finished run of fedprllm prune --canaries K --save-transcript instead of playing runs; it "
         "says model, text and all settings of the run",
     )
-    add_model_flags(parser, evaluates=False)
-    for action in parser._actions:
-        if action.dest == "model":
-            action.required = False
+    add_model_flags(parser, evaluates=False, requires_model=False)
     data = parser.add_argument_group("text")
     data.add_argument("--data", help="as of prune: text that candidates, others and shadows are cut of")
     data.add_argument("--text-field", metavar="NAME", help="column that holds the text")
+    data.add_argument(
+        "--label-field",
+        metavar="NAME",
+        help="column that names the domain, for --game domain; without it a domain is a file of a folder, or a package "
+        "of the demo's text",
+    )
     data.add_argument("--seed", type=not_negative, default=0, help="of texts and shadows; never of coins, keys, noise")
     run = parser.add_argument_group("the runs that are audited")
     run.add_argument("--clients", type=positive, default=8, metavar="N", help="parties of a run; default 8")
@@ -68,7 +79,14 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
         type=protocol_list,
         default=["plain", "additive", "ckks"],
         metavar="LIST",
-        help=f"of {','.join(PROTOCOLS)}; default plain,additive,ckks. The plain baseline is always played too",
+        help=f"of {','.join(PROTOCOLS)}; default plain,additive,ckks",
+    )
+    run.add_argument(
+        "--baseline",
+        choices=("plain", "none"),
+        default="plain",
+        help="plain (default): play that protocol too, whatever --protocol says; none: single clients' masks, most of "
+        "the work where clients are many, are then neither kept nor attacked",
     )
     run.add_argument(
         "--assumed-colluders",
@@ -88,6 +106,28 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     privacy.add_argument("--public-data", metavar="SOURCE", help="as of prune: for statistics under --dp")
     privacy.add_argument("--public-windows", type=positive, metavar="N", help="as of prune")
     game = parser.add_argument_group("game")
+    game.add_argument(
+        "--game",
+        choices=GAMES,
+        default=MEMBERSHIP,
+        help="membership (default): whether a window or client took part; domain: what a client's text is about; "
+        "linkage: whether a client is known again in another run; reconstruction: which tokens a client's text holds, "
+        "and how far prune masks give its activations away. Flags of other games are refused",
+    )
+    game.add_argument(
+        "--victims",
+        type=positive,
+        metavar="V",
+        help="clients that are attacked over all runs, in games other than membership; default about 96 (domain), 64 "
+        "(linkage), 24 (reconstruction)",
+    )
+    game.add_argument(
+        "--domains",
+        type=positive,
+        default=4,
+        metavar="K",
+        help="those with the most text, for --game domain; default 4",
+    )
     game.add_argument(
         "--adjacency",
         choices=ADJACENCIES,
@@ -113,7 +153,13 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     game.add_argument(
         "--canaries", type=positive, metavar="K", help="slots of a run that are asked about; default all of them"
     )
-    game.add_argument("--runs", type=positive, default=64, metavar="R", help="runs that are attacked; default 64")
+    game.add_argument(
+        "--runs",
+        type=positive,
+        default=72,
+        metavar="R",
+        help="runs that are attacked, half of them to choose; default 72",
+    )
     game.add_argument(
         "--labelled-runs", type=positive, default=96, metavar="R", help="shadow runs with known coins; default 96"
     )
@@ -143,11 +189,18 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
 
 
-def audit_defaults() -> argparse.Namespace:
-    """Give the values of flags that are not given."""
-    parser = argparse.ArgumentParser()
-    add_audit_flags(parser)
-    return parser.parse_args(["--out", "."])
+class _Remembered(argparse.Action):
+    """Stores a value, and that it was given: a value says nothing of that where it is the default one."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.given |= {self.dest}
 
 
 def _attacks_help() -> str:

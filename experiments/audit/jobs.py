@@ -118,7 +118,7 @@ class Job:
         self, *, slots_of_client: int, labelled: Worlds, energies: Rows, population: Rows, targets: np.ndarray
     ) -> Setting:
         """Give what the attacker knows."""
-        if self.kind == "masks":
+        if self.what == "masks":
             coins = mask_rows(labelled)
         else:
             coins = np.where(labelled.clients_of < self.clients, labelled.coins, NOT_IN_PLAY)
@@ -162,9 +162,8 @@ class Job:
         )
 
     def _own(self, maker: MatrixRows, rows: OwnRows, generator: np.random.Generator) -> Rows:
-        if self.kind == "masks":
-            return rows.masks
-        totals = rows.totals[self.clients]
+        # Single clients' votes, under noise too, are of every client, not of the first alone.
+        totals = rows.masks if self.what == "masks" else rows.totals[self.clients]
         if self.noise_sd:
             noise = generator.standard_normal(totals.shape, np.float32) * np.float32(self.noise_sd)
             totals = totals + noise

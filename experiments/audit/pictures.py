@@ -1,7 +1,7 @@
 """Pictures of an audit: ROC curves on logarithmic axes, and what every adversary reaches under every protocol.
 
 Logarithmic, for an attack that names few but names them rightly is what hurts, and linear axes hide it. Beside each
-curve stands what could be seen at all: how low a false positive rate these non-members can show, what guessing reaches,
+curve stands what could be seen at all: how low a false positive rate these runs can show, what guessing reaches,
 and what a claimed epsilon allows. Measures nothing.
 """
 
@@ -35,7 +35,7 @@ SETTINGS: Any = {
 # Okabe and Ito 2008: told apart with any colour vision; dashes tell the curves apart without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), "-", (0, (6, 2)), (0, (3, 1.5)))
-LOWEST_FPR = 1e-3  # the axes begin here or, with more non-members, further left
+LOWEST_FPR = 1e-3  # the axes begin here or, with more runs, further left
 POINTS_A_DECADE = 200
 COLOURMAP = "YlGnBu"
 MIDDLE_LUMINANCE = 0.179  # black and white stand out alike from it
@@ -62,7 +62,7 @@ def draw_roc(curves: Mapping[str, Samples], stem: Path, *, title: str, claim: Cl
         stem: files are this with `.png` and `.svg`.
         title: above the axes.
         claim: whose curve no attack may pass; None where nothing is claimed.
-        level: chance of being wrong at which non-members show a rate.
+        level: chance of being wrong at which runs show a rate.
 
     Returns:
         The files.
@@ -72,8 +72,8 @@ def draw_roc(curves: Mapping[str, Samples], stem: Path, *, title: str, claim: Cl
     """
     if not 1 <= len(curves) <= len(COLOURS):
         raise ValueError(f"curves={len(curves)} must be 1 to {len(COLOURS)}")
-    non_members = min(samples.num_non_members for samples in curves.values())
-    supported = smallest_supported_fpr(non_members, level=level)
+    runs = min(samples.independent_non_members for samples in curves.values())
+    supported = smallest_supported_fpr(runs, level=level)
     lowest = min(LOWEST_FPR, supported / 2)
     with rc_context(SETTINGS):
         figure = Figure(figsize=(8.2, 5.0), layout="constrained")
@@ -86,7 +86,7 @@ def draw_roc(curves: Mapping[str, Samples], stem: Path, *, title: str, claim: Cl
         coins = min(len(samples) for samples in curves.values())
         _draw_limits(axes, lowest, claim=claim, coins=coins, level=level)
         axes.axvspan(
-            lowest, supported, color="#E8E8E8", zorder=0, label=f"{non_members:,} non-members show no rate this low"
+            lowest, supported, color="#E8E8E8", zorder=0, label=f"{runs:,} runs with a non-member show no rate this low"
         )
         _tidy(axes)
         figure.legend(loc="outside right upper", frameon=False, fontsize="small")
@@ -206,6 +206,8 @@ def _tidy(axes: Axes) -> None:
 def _written(figure: Figure, stem: Path) -> list[Path]:
     files = [stem.with_name(stem.name + ending) for ending in (".png", ".svg")]
     for file in files:
+        file.touch()
+        file.chmod(0o600)  # what attacks tell of private text is for this user alone
         # A date would make every file differ.
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
     return files

@@ -1,9 +1,4 @@
-"""``fedprllm audit RUN_DIR``: what could be told of the coins of one finished run.
-
-There is no other run to choose on: every attack is reported, in its own direction, at a cutoff settled beforehand, and
-the bound is that for one run. Figures of several attacks are no reason to believe the best of them; p-values corrected
-for their number stand beside.
-"""
+"""``fedprllm audit RUN_DIR``: what could be told of the coins of one finished run."""
 
 from __future__ import annotations
 
@@ -12,52 +7,47 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from attacks.leakage.claims import Claim, Game
-from attacks.leakage.plan import plan_beforehand
-from attacks.leakage.report import leakage_report
-from attacks.leakage.selection import holm
 from experiments import inputs
-from experiments.audit.game import Audit
-from experiments.audit.matrix import Cell
 from experiments.audit.one_thread import one_thread
-from experiments.audit.out_folder import PRIVATE, RESULT, SCHEMA
+from experiments.audit.out_folder import FILES, PRIVATE, RESULT, SCHEMA, write_result
 from experiments.audit.recorded import RecordedRun
 from experiments.audit.recorded_game import RecordedGame, pairs_and_others, play
+from experiments.audit.recorded_report import ADJACENCY, chances, least_chance, run_reports
 from experiments.audit.recorded_texts import windows_apart
 from experiments.audit.report import (
     LEVEL,
     CellReport,
     as_json,
     blind_alarms,
-    claim_of,
     claims_in_doubt,
     dimension_of,
     fate,
-    samples_of,
 )
 from experiments.audit.show import show_attacks
 from experiments.audit.statistics import window_statistics
 from experiments.console import PhaseBars
-from experiments.result import environment, peak_memory_bytes, write_json
+from experiments.result import environment, peak_memory_bytes
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
-from fedprllm_secure.privacy.adjacency import Adjacency
 from fedprllm_secure.schedule import Schedule
 
-ADJACENCY: Adjacency = "window-replace"  # what the coins of a run decide
 CHOSEN = "nothing was chosen: every attack is listed, in its own direction, at a cutoff settled beforehand"
 LEAST = {"labelled_runs": 8, "reference_runs": 8, "strangers": 2}
 
 
-def run_recorded(flags: argparse.Namespace, config: dict[str, Any]) -> int:
+def run_recorded(flags: argparse.Namespace, config: dict[str, Any], *, files_hmac: str) -> int:
     """Audit the run that ``RUN_DIR`` names; returns the exit status.
+
+    Args:
+        flags: of the command.
+        config: those that name the audit.
+        files_hmac: keyed digest of the run's files.
 
     Raises:
         InputError: the run was made without coins or transcript, or its files, model or text do not go together.
@@ -76,6 +66,7 @@ def run_recorded(flags: argparse.Namespace, config: dict[str, Any]) -> int:
     result = {
         "schema": SCHEMA,
         "config": config,
+        FILES: files_hmac,
         "note": PRIVATE,
         "run": {"config": dict(run.config), "coins": len(run.coins.slots)},
         "model": {"source": flags.model or run.config["model"], "sha256": model.checkpoint.sha256},
@@ -97,8 +88,7 @@ def run_recorded(flags: argparse.Namespace, config: dict[str, Any]) -> int:
         "environment": environment(model.device),
         "seconds": {"total": time.perf_counter() - started},
     }
-    flags.out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_json(flags.out / RESULT, result)
+    write_result(flags.out, result)
     _show(flags, reports, result)
     return 0
 
@@ -162,55 +152,6 @@ def _propagation(run: RecordedRun) -> str:
     )
 
 
-def run_reports(game: RecordedGame, audit: Audit, *, seed: int) -> list[CellReport]:
-    """Report every attack on every view, in the order in which attacks are named; nothing is chosen."""
-    found = []
-    for cell in audit.cells:
-        scored = audit.scored[cell.job]
-        claim, why = _claim(cell, game, audit)
-        samples = samples_of(scored)
-        reports = tuple(
-            leakage_report(
-                each,
-                plan_beforehand(),
-                attack=name,
-                game=Game(ADJACENCY, cell.adversary) if claim is None else claim.game,
-                claim=claim,
-                level=LEVEL,
-                generator=np.random.default_rng([seed, 2]),
-            )
-            for name, each in samples.items()
-        )
-        found.append(
-            CellReport(
-                cell=cell,
-                reports=reports,
-                strongest=samples[reports[0].attack],  # the first named: no choice was made
-                claim=claim,
-                no_claim=why,
-                predicted_auc=None,
-                refused=scored.refused,
-            )
-        )
-    return found
-
-
-def _claim(cell: Cell, game: RecordedGame, audit: Audit) -> tuple[Claim | None, str]:
-    """Give what the run claims against an adversary: its own figure, which counts sessions that were held again."""
-    claim, why = claim_of(cell, audit.sessions[cell.configuration.name], ADJACENCY)
-    if claim is None:
-        return None, why
-    epsilon = game.run.result["privacy"]["epsilon"]
-    if epsilon is None:
-        return None, "the run's noise is too small for any claim"
-    return replace(claim, epsilon=float(epsilon)), ""
-
-
-def chances(reports: list[CellReport]) -> dict[str, float]:
-    """Give the chance, at most, of as many right guesses without seeing anything, corrected for all attacks (Holm)."""
-    return holm({f"{each.cell.job}; {report.attack}": report.p_value for each in reports for report in each.reports})
-
-
 def _show(flags: argparse.Namespace, reports: list[CellReport], result: dict[str, Any]) -> None:
     if flags.json:
         print(json.dumps(result, indent=2))
@@ -225,11 +166,6 @@ def _show(flags: argparse.Namespace, reports: list[CellReport], result: dict[str
         console.print(f"{adversary}: not audited, {why}", highlight=False)
     for name in ("propagation", "choice"):
         console.print(result["game"][name], highlight=False)
-    lowest = min(result["p_values_holm"], key=result["p_values_holm"].__getitem__)
-    console.print(
-        f"least chance of so many right guesses by luck, corrected for {len(result['p_values_holm'])} tries: "
-        f"{result['p_values_holm'][lowest]:.2g} ({lowest})",
-        highlight=False,
-    )
+    console.print(least_chance(result["p_values_holm"]), highlight=False)
     console.print(f"{PRIVATE}; {flags.out / RESULT}", highlight=False)
     sys.stdout.flush()

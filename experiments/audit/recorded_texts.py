@@ -15,7 +15,7 @@ from torch import Tensor
 
 from experiments import inputs
 from experiments.audit.recorded import RecordedRun
-from fedprllm_secure.data import DataError, read_windows, windows_shape
+from fedprllm_secure.data import TooLittleText, read_windows, windows_shape
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.streamed import StreamedModel
 
@@ -46,9 +46,10 @@ def windows_apart(
         raise InputError(f"--data {flags.data} is not the text that the run's windows were cut from, or has changed")
     try:
         pool = _pool(run, flags, model, held.ids, wanted)
-    except DataError as error:
+    except TooLittleText as error:
         raise InputError(
-            f"--population and --strangers ask for {wanted} windows beside those of the run: {error}"
+            f"--population and --strangers ask for {wanted} windows beside those of the run; --data has too little "
+            "text for so many: lower them"
         ) from error
     pool = _without(pool, torch.cat([held.ids, pairs.flatten(0, 1)]))
     return pool[torch.from_numpy(generator.permutation(len(pool)))][:wanted]

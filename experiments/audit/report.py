@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from attacks import ATTACKS
 from attacks.leakage.claims import Claim, Game
 from attacks.leakage.dimension import effective_dimension, predicted_auc
-from attacks.leakage.report import LeakageReport, leakage_reports
+from attacks.leakage.report import LeakageReport, compared, leakage_reports
 from attacks.leakage.samples import Samples
 from attacks.leakage.selection import holm
+from experiments.audit.curve_points import curve_points
 from experiments.audit.game import Audit, NoisySessions, Scored
 from experiments.audit.matrix import Cell
 from fedprllm_secure.privacy.adjacency import Adjacency
@@ -21,6 +23,7 @@ from fedprllm_secure.privacy.session_noise import claimed_epsilon
 
 LEVEL = 0.05
 BLIND = "blind"
+SIMPLE = "simple-test"  # what others are compared with
 BLIND_LEVEL = 0.001  # one baseline among many cells: it must not raise false alarms
 
 
@@ -88,12 +91,13 @@ def cell_reports(
         reports = leakage_reports(
             samples, game=game, claim=claim, level=LEVEL, generator=np.random.default_rng([seed, 2])
         )
+        reported = {name: each.halves()[1] for name, each in samples.items()}
         slots = slots_of_client * scored.job.clients
         found.append(
             CellReport(
                 cell=cell,
-                reports=reports,
-                strongest=_turned(samples[reports[0].attack].halves()[1], reports[0]),
+                reports=beside_simple(reports, reported, scored, seed=seed),
+                strongest=_turned(reported[reports[0].attack], reports[0]),
                 claim=claim,
                 no_claim=why,
                 predicted_auc=predicted_auc(effective, slots) if scored.job.kind != "choice" else None,
@@ -101,6 +105,26 @@ def cell_reports(
             )
         )
     return found
+
+
+def beside_simple(
+    reports: Sequence[LeakageReport], reported: Mapping[str, Samples], scored: Scored, *, seed: int
+) -> tuple[LeakageReport, ...]:
+    """Set the attacks on one thing beside the simple one, or say why there is none.
+
+    Args:
+        reports: of the attacks.
+        reported: by attack, samples of the runs that are reported.
+        scored: what was attacked.
+        seed: of the bootstrap's weights.
+    """
+    if SIMPLE in scored.refused:
+        missing = f"{SIMPLE} was not made: {scored.refused[SIMPLE]}"
+    elif scored.job.kind not in ATTACKS[SIMPLE].kinds:
+        missing = f"{SIMPLE} does not read rows of the kind {scored.job.kind}"
+    else:
+        missing = f"{SIMPLE} is not among --attacks"
+    return compared(reports, reported, simple=SIMPLE, missing=missing, generator=np.random.default_rng([seed, 3]))
 
 
 def _turned(samples: Samples, report: LeakageReport) -> Samples:
@@ -185,6 +209,7 @@ def as_json(reports: Sequence[CellReport]) -> list[dict[str, Any]]:
             "no_claim": each.no_claim or None,
             "plain_score_predicted_auc": each.predicted_auc,
             "attacks": [report.as_json() for report in each.reports],
+            "roc": curve_points(each.strongest),
             "attacks_not_made": dict(each.refused),
         }
         for each in reports

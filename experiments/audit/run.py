@@ -156,7 +156,7 @@ def matrix_sights(
     check: Check = lambda: None,
 ) -> dict[str, MatrixSight]:
     """Put together, by job, what was seen of a matrix and the rows of the attacker's own worlds."""
-    counts = tuple({job.clients for job in jobs.values()})
+    counts = tuple({job.clients for job in jobs.values() if job.what != "masks"})
     labelled = OwnRows.of(maker, game.labelled, counts=counts, check=check)
     reference = OwnRows.of(maker, game.reference, counts=counts, check=check)
     place = game.statistics.channels[maker.block.index, maker.block.view().source(maker.matrix)]

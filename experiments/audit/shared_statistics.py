@@ -9,35 +9,26 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from attacks.evidence import Kind, StatisticsSight
+from attacks.evidence import Kind, Setting, StatisticsSight
 from experiments.audit.game import Audit, Game, Scored
 from experiments.audit.held import Held, SessionHolder
-from experiments.audit.jobs import Job
+from experiments.audit.jobs import MOST_MASK_ROWS, Job, mask_rows
 from experiments.audit.matrix import Configuration, What, cells_of
 from experiments.audit.run import Progress
 from experiments.audit.scoring import AttackScores
-from experiments.audit.statistics import WindowStatistics
+from experiments.audit.sharing import Vectors, exact_sharing, noisy_sharing
 from experiments.audit.worlds import Worlds
 from experiments.audit.worlds_rows import windows_of
 from fedprllm_secure.method import Method
-from fedprllm_secure.models.matrices import prunable_matrices
-from fedprllm_secure.payloads import PartyView, Statistics
-from fedprllm_secure.privacy.adjacency import is_window_level
 from fedprllm_secure.privacy.session_noise import SessionNoise, plan_noise
-from fedprllm_secure.residuals.public_basis import public_basis
-from fedprllm_secure.sessions import Contents
-from fedprllm_secure.surveyed import NoisyResiduals, without_weights
 from fedprllm_secure.thresholds import Thresholds
-from protocols import PROTOCOLS
 
 KINDS: Mapping[What, Kind] = {
     "masks": "statistics",
@@ -45,81 +36,6 @@ KINDS: Mapping[What, Kind] = {
     "less": "statistics",
     "released": "statistics",
 }
-Vectors = Mapping[str, Tensor]
-Shares = Callable[[NDArray[np.int64]], Vectors]
-
-
-@dataclass(frozen=True, slots=True)
-class Sharing:
-    """What a client with some windows shares.
-
-    Attributes:
-        contents: of the session.
-        vectors: of windows by number, without noise.
-    """
-
-    contents: Contents
-    vectors: Shares = field(repr=False)
-
-    def row(self, vectors: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Put vectors one after another, float64 (entries,)."""
-        return np.concatenate([np.asarray(vectors[spec.name], np.float64) for spec in self.contents.specs])
-
-
-def exact_sharing(statistics: WindowStatistics, method: Method, *, num_clients: int, per_client: int) -> Sharing:
-    """Share energies as they are, in fixed point."""
-    federation, model = statistics.federation, statistics.model
-    bound = PROTOCOLS[method.protocol].largest_bound(num_clients)
-    payload = method.make_payload(largest_bound=bound).in_model(model)
-    assert isinstance(payload, Statistics)  # the method is of statistics
-    parties = federation.parties
-    assert parties.public is not None  # a survey always has a public party
-    public = parties.streams[parties.public]
-    sums = list(statistics.state.blocks())
-
-    def view(index: int, rows: slice | Tensor) -> PartyView:
-        matrices = prunable_matrices(model, index)
-        return PartyView(matrices, without_weights, sums[index].sources, sums[index].of(rows))
-
-    for index in range(model.num_blocks):
-        public_view = view(index, slice(public.start, public.stop))
-        payload = payload.prepared(public_view, share=per_client / (public.stop - public.start))
-    first = slice(0, 1)
-    specs = tuple(spec for index in range(model.num_blocks) for spec in payload.specs(view(index, first)))
-
-    def vectors(windows: NDArray[np.int64]) -> Vectors:
-        found: dict[str, Tensor] = {}
-        for index in range(model.num_blocks):
-            found |= payload.vectors(view(index, torch.from_numpy(windows)), None)
-        return found
-
-    return Sharing(Contents(0, specs, payload.public()), vectors)
-
-
-def noisy_sharing(
-    statistics: WindowStatistics, method: Method, noise: SessionNoise, *, num_clients: int, per_client: int
-) -> Sharing:
-    """Share clipped residuals to the public prior."""
-    federation = statistics.federation
-    assert method.privacy is not None  # there is noise
-    payload = method.make_payload(largest_bound=PROTOCOLS[method.protocol].largest_bound(num_clients))
-    payload = payload.in_model(statistics.model)
-    assert isinstance(payload, Statistics)  # the method is of statistics
-    rows = federation.public_rows()
-    noisy = NoisyResiduals(
-        statistics.model,
-        federation.parties,
-        statistics.state,
-        payload,
-        basis=public_basis(statistics.state.blocks, rows, rank=noise.release.dimension),
-        rows=rows,
-        noise=noise,
-        num_clients=num_clients,
-        per_client=per_client,
-        by_window=is_window_level(method.privacy.adjacency),
-        clip=method.clip,
-    )
-    return Sharing(noisy.contents(), lambda windows: noisy.of_windows(torch.from_numpy(windows)))
 
 
 class StatisticsSessions:
@@ -215,15 +131,16 @@ def audit_statistics(
             if cell.what != "choice"
         ]
         jobs = game.jobs(cells, sessions, KINDS)
-        seen = {}
+        seen, units = {}, {name: _units(game, each) for name, each in sessions.items()}
         progress("audit", 0, len(sessions) + len(jobs))
         for done, (name, each) in enumerate(sessions.items(), start=1):
             seen[name] = _seen(game, each)
             progress("audit", done, len(sessions) + len(jobs))
         scored = {}
         for done, (name, job) in enumerate(jobs.items(), start=len(sessions) + 1):
-            scoring = AttackScores(game.setting(job), attacks)
-            sight = _sight(game, job, sessions[job.configuration], seen[job.configuration][job.what])
+            unit = units[job.configuration]
+            scoring = AttackScores(_setting(game, job, unit), attacks)
+            sight = _sight(game, job, sessions[job.configuration], seen[job.configuration][job.what], unit)
             with ThreadPoolExecutor(1) as workers:
                 scoring.see(sight, workers)
             scored[name] = Scored(job, scoring.scores(), scoring.refused)
@@ -245,30 +162,53 @@ def _seen(game: Game, sessions: StatisticsSessions) -> dict[What, NDArray[np.flo
     return {what: np.stack(found) for what, found in rows.items() if found}
 
 
-def _sight(game: Game, job: Job, sessions: StatisticsSessions, observed: NDArray[np.float64]) -> StatisticsSight:
-    """Give what is seen, in units of each entry's mean among the attacker's contributions."""
-    contributions = game.contributions
-    single = [sessions.sharing.row(sessions.client(own)) for own in contributions.groups[contributions.population]]
-    population = np.stack(single)
-    known = np.stack([sessions.sharing.row(sessions.client(own)) for own in contributions.known])
-    unit = np.sqrt((population**2).mean(0))
+def _units(game: Game, sessions: StatisticsSessions) -> NDArray[np.float64]:
+    """Give each entry's root mean square among the attacker's contributions, float64 (entries,); 1 where all are 0."""
+    unit = np.sqrt((_rows_of(game.contributions.groups[game.contributions.population], sessions) ** 2).mean(0))
     unit[unit == 0] = 1.0
-    own = [_own_rows(game, job, sessions, worlds) for worlds in (game.labelled, game.reference)]
-    rows = np.concatenate([observed, own[0]])
+    return unit
+
+
+def _setting(game: Game, job: Job, unit: NDArray[np.float64]) -> Setting:
+    """Give what the attacker knows of a job.
+
+    The noise is as great on every entry, but not in the entries' units; the setting has one figure for all, the root
+    mean square of what it is in these. Rows of single clients are those of every client, up to as many as are kept.
+    """
+    setting = game.setting(job)
+    noise_sd = job.noise_sd * float(np.sqrt((1 / unit**2).mean()))
+    return replace(setting, noise_sd=noise_sd, coins=mask_rows(game.labelled) if job.what == "masks" else setting.coins)
+
+
+def _sight(
+    game: Game,
+    job: Job,
+    sessions: StatisticsSessions,
+    observed: NDArray[np.float64],
+    unit: NDArray[np.float64],
+) -> StatisticsSight:
+    """Give what is seen, in units of each entry."""
+    contributions = game.contributions
+    labelled, reference = (_own_rows(game, job, sessions, worlds) for worlds in (game.labelled, game.reference))
     return StatisticsSight(
         name="statistics",
-        rows=rows / unit,
-        reference=own[1] / unit,
-        contributions=known / unit,
-        population=population / unit,
+        rows=np.concatenate([observed, labelled]) / unit,
+        reference=reference / unit,
+        contributions=_rows_of(contributions.known, sessions) / unit,
+        population=_rows_of(contributions.groups[contributions.population], sessions) / unit,
     )
 
 
+def _rows_of(contributions: NDArray[np.int64], sessions: StatisticsSessions) -> NDArray[np.float64]:
+    """Give what contributions, (contributions, windows), would each share alone, (contributions, entries)."""
+    return np.stack([sessions.sharing.row(sessions.client(own)) for own in contributions])
+
+
 def _own_rows(game: Game, job: Job, sessions: StatisticsSessions, worlds: Worlds) -> NDArray[np.float64]:
-    """Make the attacker's own rows: sums of what its clients would share, with noise of its own."""
-    found = []
-    for windows in windows_of(worlds.contributions, game.contributions.held):
-        clients = [sessions.sharing.row(sessions.client(own)) for own in windows[: job.clients]]
-        found.append(np.sum(clients, axis=0))
-    rows = np.stack(found)
+    """Make the attacker's own rows, with noise of its own: what its clients would share, single or added up."""
+    windows = windows_of(worlds.contributions, game.contributions.held)
+    if job.what == "masks":
+        rows = _rows_of(windows.reshape(-1, windows.shape[-1])[:MOST_MASK_ROWS], sessions)
+    else:
+        rows = np.stack([_rows_of(clients[: job.clients], sessions).sum(0) for clients in windows])
     return rows + job.noise_sd * game.generator.standard_normal(rows.shape)

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from attacks.leakage.figures import Measured
 from attacks.leakage.report import LeakageReport
 from experiments.audit.matrix import ADVERSARIES
-from experiments.audit.report import CellReport, claims_in_doubt, fate
+from experiments.audit.report import SIMPLE, CellReport, claims_in_doubt, fate
 
 
 def show_cells(reports: Sequence[CellReport], *, title: str, console: Console) -> None:
@@ -46,6 +46,7 @@ def show_attacks(reports: Sequence[CellReport], *, console: Console) -> None:
         table = Table(
             Column("attack", no_wrap=True),
             *("AUC", "TPR at FPR 10 %", "1 %", "0.1 %", "advantage", "epsilon ≥ (one run)"),
+            Column(f"less {SIMPLE}'s", overflow="fold"),
             title=f"{each.cell.job}: {best.members} members, {best.non_members} non-members, {best.runs} runs"
             + predicted,
         )
@@ -57,6 +58,9 @@ def show_attacks(reports: Sequence[CellReport], *, console: Console) -> None:
                 console.print(
                     f"  true positive rate at {100 * rate.fpr:g} % not given: {rate.tpr.reason}", highlight=False
                 )
+        missing = {_why_not_compared(report) for report in each.reports if report.attack != SIMPLE} - {""}
+        for reason in sorted(missing):
+            console.print(f"  not compared with {SIMPLE}: {reason}", highlight=False)
         for name, reason in each.refused.items():
             console.print(f"  {name} not made: {reason}", highlight=False)
 
@@ -66,13 +70,26 @@ def _row(report: LeakageReport) -> list[str]:
     bound = report.one_run
     found = "" if bound.epsilon is None else f"{bound.epsilon:.2f} of {bound.ceiling:.2f}"
     name = f"{report.attack} (turned)" if report.is_reversed else report.attack
-    return [name, measured(report.auc), *rates, measured(report.at_cutoff.advantage), found]
+    return [name, measured(report.auc), *rates, measured(report.at_cutoff.advantage), found, _compared(report)]
 
 
-def measured(figure: Measured) -> str:
-    """Write a figure with its interval, or why there is none."""
+def _compared(report: LeakageReport) -> str:
+    """Write by how much an attack does better than the simple one, and in what; nothing where they are not compared."""
+    comparison = report.against_simple
+    if comparison is None or comparison.figure is None:
+        return ""
+    return f"{comparison.figure} {measured(comparison.difference, sign='+')}"
+
+
+def _why_not_compared(report: LeakageReport) -> str:
+    comparison = report.against_simple
+    return "" if comparison is None or comparison.figure is not None else comparison.difference.reason or ""
+
+
+def measured(figure: Measured, *, sign: str = "") -> str:
+    """Write a figure with its interval, or why there is none; of a difference with a `sign` of ``+``."""
     if figure.value is None:
         return figure.reason or ""
     if figure.interval is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} [{figure.interval.low:.3f}, {figure.interval.high:.3f}]"
+        return f"{figure.value:{sign}.3f}"
+    return f"{figure.value:{sign}.3f} [{figure.interval.low:{sign}.3f}, {figure.interval.high:{sign}.3f}]"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.audit.machine_key import machine_key
 from fedprllm_secure.calibration import InputEnergy
 from fedprllm_secure.data import Windows
 from fedprllm_secure.editing import EditableBlock
-from fedprllm_secure.errors import InputError
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import PrunableMatrix, prunable_matrices
@@ -37,7 +36,6 @@ from fedprllm_secure.survey import Survey
 from fedprllm_secure.survey_state import SurveyState
 from fedprllm_secure.work import WorkFolder
 
-KEY_BYTES = 32
 CACHE = Path("~/.cache/fedprllm-secure/audit")
 
 
@@ -154,7 +152,7 @@ def window_statistics(
 
 def _name(cache: Path, model: StreamedModel, ids: Tensor, public: Tensor | None, method: Method) -> str:
     """Name the folder of these windows by a keyed hash."""
-    digest = hmac.new(_key(cache), digestmod=hashlib.sha256)
+    digest = hmac.new(machine_key(cache), digestmod=hashlib.sha256)
     has_basis = method.privacy is not None
     for part in (version("fedprllm-secure"), model.checkpoint.sha256, str(model.dtype), f"basis {has_basis}"):
         digest.update(len(part).to_bytes(8, "little") + part.encode())
@@ -162,28 +160,3 @@ def _name(cache: Path, model: StreamedModel, ids: Tensor, public: Tensor | None,
         found = b"" if windows is None else windows.numpy().astype("<i8").tobytes()
         digest.update(repr(None if windows is None else tuple(windows.shape)).encode() + b";" + found)
     return digest.hexdigest()[:32]
-
-
-def _key(cache: Path) -> bytes:
-    """Read this machine's key, or draw it; two processes that draw it at once end with the same one.
-
-    Raises:
-        InputError: the file holds no whole key.
-    """
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = cache / "key"
-    if not file.exists():
-        own = cache / f"key-{os.getpid()}"
-        descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(os.urandom(KEY_BYTES))
-        try:
-            os.link(own, file)
-        except FileExistsError:
-            pass
-        finally:
-            own.unlink()
-    key = file.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise InputError(f"{file} must hold {KEY_BYTES} bytes, not {len(key)}; remove it")
-    return key

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from experiments import inputs
+from fedprllm_secure.data import TooLittleText
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.streamed import StreamedModel
 
@@ -75,7 +76,15 @@ def audit_texts(
     wanted = {"strangers": strangers, "population": population, "companions": companions}
     parts = candidates + sum(-(-count // PER_PART) for count in wanted.values())
     dealt = argparse.Namespace(**vars(flags) | {"clients": parts, "windows_per_client": PER_PART, "partition": "iid"})
-    ids = inputs.client_windows(dealt, model, length, []).ids
+    try:
+        ids = inputs.client_windows(dealt, model, length, []).ids
+    except TooLittleText as error:
+        raise TooLittleText(
+            f"--data {flags.data} is too short for {PER_PART * parts} windows of {length} tokens: two each for "
+            f"{candidates} windows in question (--targets), and {strangers} of --strangers, {population} of "
+            f"--population and {companions} that fill other slots (--clients, --windows-per-client, --canaries); lower "
+            "these or --window-length, or give more text"
+        ) from error
     numbers = np.arange(parts * PER_PART)
     first, rest = numbers[: candidates * PER_PART].reshape(-1, PER_PART), numbers[candidates * PER_PART :]
     taken = {}

@@ -1,6 +1,6 @@
 """Text in, windows out: documents from the hub or files, split over clients, cut into token windows."""
 
-from fedprllm_secure.data.documents import DataError, Document
+from fedprllm_secure.data.documents import DataError, Document, NoSuchSource, TooLittleText
 from fedprllm_secure.data.evaluation import covered_bytes, cut_evaluation
 from fedprllm_secure.data.hub import CORPORA, Corpus
 from fedprllm_secure.data.partition import Partition, characters_for, split_documents
@@ -12,7 +12,9 @@ __all__ = [
     "Corpus",
     "DataError",
     "Document",
+    "NoSuchSource",
     "Partition",
+    "TooLittleText",
     "Windows",
     "characters_for",
     "covered_bytes",

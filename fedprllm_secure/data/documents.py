@@ -14,6 +14,14 @@ class DataError(InputError):
     """Text or windows cannot be used; the message says what, where and what would do."""
 
 
+class TooLittleText(DataError):
+    """A source has less text than is asked of it."""
+
+
+class NoSuchSource(DataError):
+    """A name is that of no source of text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A piece of text that belongs to one client.

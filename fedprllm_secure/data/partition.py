@@ -15,7 +15,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from fedprllm_secure.data.documents import DataError, Document
+from fedprllm_secure.data.documents import DataError, Document, TooLittleText
 
 # A document longer than this part of a client's share is cut, so that shares can be about equal.
 LONGEST_PART_OF_SHARE = 4
@@ -217,7 +217,7 @@ def _cut_long(documents: list[Document], *, num_clients: int) -> list[Document]:
     longest = max(share // LONGEST_PART_OF_SHARE, SHORTEST_PIECE)
     pieces = [replace(document, text=piece) for document in documents for piece in _pieces(document.text, longest)]
     if len(pieces) < num_clients:
-        raise DataError(
+        raise TooLittleText(
             f"{len(documents)} documents make {len(pieces)} pieces of text for {num_clients} clients; "
             "give more text or lower --clients"
         )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fedprllm_secure.data.documents import DataError, Document
+from fedprllm_secure.data.documents import DataError, Document, NoSuchSource
 from fedprllm_secure.data.files import read_folder, read_jsonl, read_parquet, read_text
 from fedprllm_secure.data.hub import CORPORA, LoadDataset, Split, find_corpus, read_corpus
 from fedprllm_secure.data.rows import Fields
@@ -56,7 +56,7 @@ def read_documents(
         return _not_empty(_read_path(path, split=split, fields=fields), text)
     if text in CORPORA or (HUB_ID.fullmatch(text) and path.suffix not in SUFFIXES):
         return _not_empty(read_corpus(find_corpus(text), split=split, fields=fields, load_dataset=load_dataset), text)
-    raise DataError(
+    raise NoSuchSource(
         f"no file, folder or hub data set {text!r}; give one of {sorted(CORPORA)}, a hub name such as owner/name, a "
         f"file ending in {', '.join(SUFFIXES)}, or a folder of .txt files"
     )

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from fedprllm_secure.data.documents import DataError, Document
+from fedprllm_secure.data.documents import DataError, Document, TooLittleText
 from fedprllm_secure.data.tokens import take_tokens
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def cut_windows(
     for client, documents in enumerate(parts):
         tokens = take_tokens(documents, tokenizer, count=needed)
         if len(tokens) < needed:
-            raise DataError(
+            raise TooLittleText(
                 f"client {client} has {len(tokens)} tokens and needs {needed} ({per_client} windows of {length}); "
                 "lower --windows-per-client, --window-length or --clients, or give more text"
             )

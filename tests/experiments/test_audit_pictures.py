@@ -31,7 +31,7 @@ def test_roc_says_what_can_be_seen_and_what_is_claimed(tmp_path):
     assert imread(png).std() > 0.01
     for says in ("one: AUC 0.7", "other: AUC 0.9", "guessing", "claimed: epsilon 1, delta 1e-05", "(window-replace)"):
         assert says in text
-    assert f"{one.num_non_members:,} non-members show no rate this low" in text
+    assert f"{one.num_non_members:,} runs with a non-member show no rate this low" in text
     assert "the most that 300 coins show" in text
 
 

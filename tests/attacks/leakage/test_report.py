@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from attacks.leakage.ceilings import non_members_needed
 from attacks.leakage.claims import Claim, Game
 from attacks.leakage.curves import ppv, roc
 from attacks.leakage.figures import Measured
@@ -59,9 +60,33 @@ def test_rates_that_non_members_cannot_support_are_refused():
 
     assert found.rates[0].tpr.value is not None
     for rate, needed in zip(found.rates[1:], (368, 3688), strict=True):
-        reason = f"needs {needed} non-members, here are {audit.num_non_members}"
+        reason = (
+            f"needs {needed} runs with a non-member (coins of one run are not independent), here are "
+            f"{audit.num_non_members}"
+        )
         assert rate.tpr == rate.ppv == Measured(None, None, reason)
         assert rate.non_members_needed == needed
+
+
+def test_coins_of_few_runs_support_no_low_rate():
+    """So many non-members would do if they were independent; 40 runs of them do for 10 %, 35 do not."""
+    for runs, is_given in ((40, True), (35, False)):
+        found = report(gaussian(np.random.default_rng(1), runs=runs, per_run=100))
+        assert found.non_members > 1700
+        assert [rate.tpr.value is not None for rate in found.rates] == [is_given, False, False]
+        assert (found.rates[0].tpr.interval is not None) == is_given
+
+
+def test_where_runs_rise_and_fall_as_one_runs_count_and_not_coins():
+    """A rate of 10 % shows no false positive among 400 coins of 4 runs most of the time; of 36 runs hardly ever."""
+    generator = np.random.default_rng(2)
+
+    def shows_none(runs):
+        called = generator.random((20_000, runs)) < 0.1  # all of a run's non-members at once
+        return (~called.any(axis=1)).mean()
+
+    assert shows_none(4) > 0.5
+    assert shows_none(non_members_needed(0.1, level=0.05)) < 0.028
 
 
 def test_a_single_run_gets_figures_without_intervals_and_the_one_run_bound_only():
@@ -70,8 +95,10 @@ def test_a_single_run_gets_figures_without_intervals_and_the_one_run_bound_only(
     found = report(samples(members, members, np.zeros(200, int), np.arange(200)))
 
     assert found.auc == Measured(1.0, None, "an interval needs 2 runs, here is 1")
-    assert found.rates[0].tpr.interval is None
-    assert found.rates[0].ppv.reason == "an interval needs 2 runs, here is 1"
+    for rate in found.rates:
+        assert rate.tpr.value is rate.ppv.value is None
+        assert rate.tpr.reason.endswith("here are 1")
+    assert found.at_cutoff.advantage == Measured(1.0, None, "an interval needs 2 runs, here is 1")
     assert found.at_cutoff.tpr.value is None
     assert "needs members and non-members" in found.at_cutoff.fpr.reason
     assert found.clopper_pearson.epsilon is None
@@ -179,7 +206,7 @@ def test_report_is_json():
     read = json.loads(json.dumps(found, allow_nan=False))
 
     assert read["claim"]["claim"]["game"] == {"adjacency": "window-replace", "adversary": "server"}
-    assert read["rates"][2]["tpr"]["reason"].startswith("needs 3688 non-members")
+    assert read["rates"][2]["tpr"]["reason"].startswith("needs 3688 runs with a non-member")
     assert read["auc"]["interval"]["low"] == found["auc"]["interval"]["low"]
 
 

@@ -79,3 +79,10 @@ def test_other_coins_are_told_apart():
     assert not GOOD.is_of_same_coins(replace(GOOD, runs=GOOD.runs + 1))
     assert not GOOD.is_of_same_coins(replace(GOOD, targets=GOOD.targets + 1))
     assert (GOOD.num_members, GOOD.num_non_members, GOOD.num_runs) == (2, 2, 2)
+
+
+def test_runs_with_a_non_member_are_counted():
+    """However many each holds; a run of members alone is none of them."""
+    mixed = samples([0.0] * 6, [0, 0, 0, 1, 1, 0], [4, 4, 4, 5, 6, 6], [0, 1, 2, 0, 0, 1])
+
+    assert mixed.independent_non_members == 2

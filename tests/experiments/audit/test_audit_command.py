@@ -99,6 +99,16 @@ def test_every_attack_on_every_view(audit: Command, inputs: Inputs, tmp_path: Pa
     assert {"order-statistics", "lira-online", "learned"} <= {
         each["attack"] for each in cells["additive", "server"]["attacks"]
     }
+    simple = next(each for each in cells["additive", "server"]["attacks"] if each["attack"] == "simple-test")
+    assert simple["against_simple"]["difference"]["reason"] == "it is the simple attack itself"
+    for each in cells["additive", "server"]["attacks"]:
+        if each is not simple and each["against_simple"]["figure"] == "AUC":
+            difference = each["against_simple"]["difference"]["value"]
+            assert difference == pytest.approx(each["auc"]["value"] - simple["auc"]["value"])
+    observer = cells["additive", "public observer"]["attacks"][0]["against_simple"]
+    assert observer["difference"]["reason"] == "simple-test does not read rows of the kind choice"
+    said = " ".join(ran.stdout.split())
+    assert "not compared with simple-test: simple-test does not read rows of the kind choice" in said
     for name in ("matrix", "roc"):
         assert imread(out / f"{name}.png").std() > 0.01
         assert "</svg>" in (out / f"{name}.svg").read_text()
@@ -111,6 +121,29 @@ def test_the_report_holds_no_text(done: Path, inputs: Inputs) -> None:
     assert "the server adds votes" not in written
     assert "cache" not in json.loads(written)["config"]
     assert "sha256" not in json.loads(written)["config"]
+
+
+def test_report_and_pictures_are_for_this_user_alone(done: Path) -> None:
+    """They are made of private text."""
+    assert {file.suffix for file in done.iterdir()} == {".json", ".png", ".svg"}
+    for file in done.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(done.stat().st_mode) == 0o700
+
+
+def test_pictures_that_were_open_to_others_are_closed(audit: Command, tmp_path: Path) -> None:
+    """What an earlier audit left of other permissions is written over."""
+    (tmp_path / "matrix.png").write_text("")
+    (tmp_path / "matrix.png").chmod(0o644)
+
+    assert audit(tmp_path).status == DONE
+    assert stat.S_IMODE((tmp_path / "matrix.png").stat().st_mode) == 0o600
+
+
+def test_every_complaint_begins_alike(audit: Command, tmp_path: Path) -> None:
+    """Whether the parser finds it or the command."""
+    for changed in ({"adjacency": "token-replace"}, {"runs": 1}, {"runs": "x"}, {"data": None}):
+        assert audit(tmp_path / "out", **changed).line.startswith("fedprllm: ")
 
 
 def test_json_is_the_report(audit: Command, done: Path) -> None:
@@ -239,9 +272,9 @@ REFUSED = {
     "epsilon alone": ({"epsilon": 1}, "--epsilon goes with --dp central or --dp distributed"),
     "delta alone": ({"delta": 1e-5}, "--delta goes with --dp central or --dp distributed"),
     "multiplier alone": ({"noise_multiplier": 1}, "--noise-multiplier goes with --dp central or --dp distributed"),
-    "no delta": ({"dp": "central", "epsilon": 1}, "--dp central needs --delta, and either --epsilon"),
-    "no epsilon": ({"dp": "central", "delta": 1e-5}, "--dp central needs --delta, and either --epsilon"),
-    "both": ({"dp": "central", "noise_multiplier": 1, **PRIVACY}, "--dp central needs --delta, and either --epsilon"),
+    "no delta": ({"dp": "central", "epsilon": 1}, "--dp central needs --delta: the claim means nothing"),
+    "no epsilon": ({"dp": "central", "delta": 1e-5}, "--dp central needs either --epsilon, which finds"),
+    "both": ({"dp": "central", "noise_multiplier": 1, **PRIVACY}, "--dp central needs either --epsilon, which"),
     "distributed plain": (
         {"dp": "distributed", **PRIVACY},
         "--dp distributed does not go with --protocol plain alone; add additive, ckks or bfv",
@@ -261,8 +294,12 @@ REFUSED = {
     ),
     "colluders": ({"protocol": "additive", "assumed_colluders": 3}, "--assumed-colluders"),
     "window length": ({"window_length": 100}, "--window-length 100 must be from 2 to the model's context"),
-    "too little text": ({"population": 4000}, "give more text"),
-    "no such text": ({"data": "no-such-file.txt"}, "no-such-file.txt"),
+    "too little text": (
+        {"population": 4000},
+        f"is too short for 4020 windows of {LENGTH} tokens: two each for 8 windows in question (--targets), and 4 of "
+        "--strangers, 4000 of --population and 0 that fill other slots (--clients, --windows-per-client, --canaries)",
+    ),
+    "no such text": ({"data": "no-such-file.txt"}, "; or demo, or a .safetensors file of windows that are cut already"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from experiments.audit.given_masks import NOTE, WITHOUT_COINS, GivenMasks, described, read_texts, score
+from experiments.audit.given_command import read_texts
+from experiments.audit.given_masks import NOTE, WITHOUT_COINS, GivenMasks, described, score
 from experiments.audit.statistics import WindowStatistics
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.payloads import Votes
@@ -157,6 +159,17 @@ def test_tables(audit: Any, files: list[Path], tmp_path: Path) -> None:
         assert text in said
 
 
+def test_masks_that_changed_are_not_done_already(audit: Any, files: list[Path], tmp_path: Path) -> None:
+    """The same flags name other files now; that is said, until the audit may be replaced."""
+    copies = [Path(shutil.copy(file, tmp_path / file.name)) for file in files]
+    flags = {"--attacks": "similarity"}
+    assert audit(copies, tmp_path / "out", **flags).status == 0
+    assert audit(copies, tmp_path / "out", **flags).status == 0
+    shutil.copy(files[1], copies[0])
+    refused(audit(copies, tmp_path / "out", **flags), "of files that have changed since")
+    assert audit(copies, tmp_path / "out", **flags, **{"--overwrite": True}).status == 0
+
+
 def refused(ran: Ran, message: str) -> None:
     """Check the error."""
     assert ran.status == 2
@@ -169,6 +182,9 @@ def refused(ran: Ran, message: str) -> None:
         ({"--candidates": None}, "the following arguments are required: --candidates"),
         ({"--clients": 5}, "--clients does not go with --masks and --kind masks"),
         ({"--runs": 5}, "--runs does not go with --masks"),
+        ({"--runs": 64}, "--runs does not go with --masks"),
+        ({"--clients": 8}, "--clients does not go with --masks and --kind masks"),
+        ({"--protocol": "plain,additive,ckks"}, "--protocol does not go with --masks"),
         ({"--kind": "choice"}, "--kind choice takes one file of --masks, not 3"),
         ({"--attacks": "learned"}, "--attacks must name some of similarity, "),
         ({"--sparsity": "0.25"}, "removes 0.500 of the weights; give the --sparsity that made it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from argparse import Namespace
@@ -19,6 +20,7 @@ from experiments import inputs as flags_to_inputs
 from experiments.audit.plan import Contributions
 from experiments.audit.recorded import RecordedRun
 from experiments.audit.recorded_game import RecordedGame, labelled_worlds, pairs_and_others, play
+from experiments.audit.recorded_report import least_chance
 from experiments.audit.recorded_texts import windows_apart
 from experiments.audit.statistics import WindowStatistics
 from experiments.audit.victims import VoteSessions
@@ -302,7 +304,68 @@ def test_tables_and_a_second_time(recorded: Callable[..., Path], audit: Any, tmp
     assert ran.status == 0, ran.stderr
     for text in ("similarity", "no claim: no differential privacy", "no key is in a transcript", "nothing was chosen"):
         assert text in " ".join(ran.stdout.split())
+    assert (
+        "more right guesses than luck makes, corrected for" in " ".join(ran.stdout.split()) or "by luck" in ran.stdout
+    )
     assert "already done" in cli(*command).stdout
+
+
+def test_another_run_in_the_same_folder_is_not_done_already(
+    recorded: Callable[..., Path], audit: Any, tmp_path: Path
+) -> None:
+    """What was audited is known by a digest under a key that is not in the report; --overwrite audits it anew."""
+    run = shutil.copytree(recorded(), tmp_path / "run")
+    first = audit(run, tmp_path / "out")
+    again = audit(run, tmp_path / "out")
+    digest = json.loads(first.stdout)["files_hmac"]
+    contents = [(run / name).read_bytes() for name in ("result.json", "coins.json")]
+    assert (first.status, again.stdout) == (0, first.stdout)
+    for plain in (*contents, b"".join(contents), b"".join(hashlib.sha256(each).digest() for each in contents)):
+        assert hashlib.sha256(plain).hexdigest() != digest
+    for name in ("result.json", "coins.json"):
+        (run / name).write_bytes((run / name).read_bytes() + b" ")
+        ran = audit(run, tmp_path / "out")
+        assert ran.status == 2
+        assert ran.line.endswith(
+            f"--out {tmp_path / 'out'} holds an audit of files that have changed since, or whose key lies in another "
+            "--cache; name another folder or add --overwrite"
+        )
+        shutil.copy(recorded() / name, run / name)
+    assert audit(run, tmp_path / "out").status == 0
+    (run / "result.json").write_bytes((run / "result.json").read_bytes() + b" ")
+    flags = (f"{name}={value}" for name, value in (SMALL | {"--cache": tmp_path / "kept"}).items())
+    assert run_main("audit", run, "--out", tmp_path / "out", "--overwrite", "--device=cpu", *flags).status == 0
+
+
+def test_attacks_on_one_run_are_set_beside_the_simple_one(
+    recorded: Callable[..., Path], audit: Any, tmp_path: Path
+) -> None:
+    """Without an interval, since there is one run; where there is no simple attack, with the reason."""
+    flags = {"--attacks": "similarity,simple-test"}
+    found = json.loads(audit(recorded(), tmp_path / "out", **flags).stdout)
+    cells = {cell["sees"]: {each["attack"]: each for each in cell["attacks"]} for cell in found["cells"]}
+    comparison = cells["masks"]["similarity"]["against_simple"]
+    difference = cells["masks"]["similarity"]["auc"]["value"] - cells["masks"]["simple-test"]["auc"]["value"]
+    if comparison["figure"] == "AUC":
+        assert comparison["difference"]["value"] == pytest.approx(difference)
+        assert comparison["difference"]["reason"] == "an interval needs 2 runs, here is 1"
+    else:
+        assert comparison["difference"]["reason"].startswith("both AUCs are 0.99 or more, and 1 runs")
+    reason = cells["prune mask"]["similarity"]["against_simple"]["difference"]["reason"]
+    assert reason == "simple-test does not read rows of the kind choice"
+
+
+@pytest.mark.parametrize(
+    ("p_values", "says"),
+    [
+        ({"masks; blind": 1.0, "masks; similarity": 1.0}, "no attack made more right guesses than luck makes"),
+        ({"masks; blind": 1.0, "masks; similarity": 0.02}, "corrected for 2 tries: 0.02 (masks; similarity)"),
+    ],
+)
+def test_the_last_line_names_an_attack_only_where_one_did_better(p_values: dict[str, float], says: str) -> None:
+    """At a chance of 1 none did, least of all the blind one."""
+    assert says in least_chance(p_values)
+    assert ("blind" in least_chance(p_values)) is False
 
 
 @pytest.mark.parametrize(
@@ -316,6 +379,16 @@ def test_a_run_without_coins_or_transcript_is_refused(
     assert ran.status == 2
     assert f"is a run without {flag}: " in ran.line
     assert ran.line.endswith("run fedprllm prune --canaries K --save-transcript")
+
+
+def test_a_run_whose_coins_are_gone_is_refused(recorded: Callable[..., Path], audit: Any, tmp_path: Path) -> None:
+    """The error names the command that makes them."""
+    run = shutil.copytree(recorded(), tmp_path / "run")
+    (run / "coins.json").unlink()
+    ran = audit(run, tmp_path / "out")
+    assert ran.status == 2
+    assert f"{run / 'coins.json'} holds no coins of a run" in ran.line
+    assert ran.line.endswith("fedprllm prune --canaries K --save-transcript makes it")
 
 
 def test_runs_that_cannot_be_audited_are_refused(
@@ -396,6 +469,10 @@ def test_a_run_that_clients_left_is_refused(recorded: Callable[..., Path], audit
     [
         ("--clients", 4, "--clients does not go with RUN_DIR"),
         ("--runs", 3, "--runs does not go with RUN_DIR"),
+        ("--runs", 64, "--runs does not go with RUN_DIR"),
+        ("--clients", 8, "--clients does not go with RUN_DIR"),
+        ("--dtype", "auto", "--dtype does not go with RUN_DIR"),
+        ("--kind", "masks", "--kind does not go with RUN_DIR"),
         ("--labelled-runs", 7, "--labelled-runs 7 must be at least 8"),
         ("--strangers", 1, "--strangers 1 must be at least 2"),
         ("--population", 5, "must leave at least 6 windows, those of a run"),

@@ -9,10 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from attacks.evidence import NOT_IN_PLAY
+from experiments.audit import jobs, shared_statistics
 from experiments.audit.game import Game
-from experiments.audit.matrix import Configuration
+from experiments.audit.jobs import Job
+from experiments.audit.matrix import Configuration, cells_of
 from experiments.audit.plan import AuditPlan, Contributions
-from experiments.audit.shared_statistics import StatisticsSessions, _seen, audit_statistics
+from experiments.audit.shared_statistics import (
+    KINDS,
+    StatisticsSessions,
+    _seen,
+    _setting,
+    _sight,
+    _units,
+    audit_statistics,
+)
 from experiments.audit.statistics import WindowStatistics
 from experiments.audit.texts import AuditTexts
 from experiments.audit.worlds_rows import windows_of
@@ -175,9 +186,82 @@ def test_an_audit_scores_every_job(based_statistics: WindowStatistics) -> None:
     assert totals.job.noise_sd > less.job.noise_sd > 0
     in_play, coins = masks.job.truth.in_play, masks.job.truth.coins
     told = masks.scores["whitened"][in_play] > 0
+    assert len(coins) == 24 * CLIENTS
     assert np.array_equal(told, coins[in_play] == 1)
     assert steps[0] == ("audit", 0, 5)
     assert steps[-1] == ("audit", 5, 5)
+
+
+def masks_job(game: Game, sessions: StatisticsSessions, protocol: str, privacy: PrivacyTarget | None) -> Job:
+    """Make the job of single clients' rows."""
+    configuration = Configuration(protocol, privacy)
+    cells = [cell for cell in cells_of(configuration, colluders=1) if cell.what == "masks"]
+    (job,) = game.jobs(cells, {configuration.name: sessions}, KINDS).values()
+    return job
+
+
+def test_the_attackers_rows_of_single_clients_are_of_all_clients(statistics: WindowStatistics, tmp_path: Path) -> None:
+    """Each labelled with the coins of its own slots: every coin of every world is in one row."""
+    game = game_of(statistics, "window-replace")
+    sessions = sessions_of(game, tmp_path / "one", "plain")
+    job = masks_job(game, sessions, "plain", None)
+    unit = _units(game, sessions)
+    setting = _setting(game, job, unit)
+    sight = _sight(game, job, sessions, _seen(game, sessions)["masks"], unit)
+    expected = np.stack(
+        [
+            sessions.sharing.row(sessions.client(own))
+            for windows in windows_of(game.labelled.contributions, game.contributions.held)
+            for own in windows
+        ]
+    )
+
+    assert np.allclose(sight.rows[setting.observed :] * unit, expected)
+    assert setting.labelled == len(expected) == 12 * CLIENTS
+    assert len(sight.reference) == 8 * CLIENTS
+    by_world = setting.coins.reshape(12, CLIENTS, -1)
+    assert np.array_equal(by_world.max(1), game.labelled.coins)
+    assert ((by_world != NOT_IN_PLAY).sum(1) == (game.labelled.coins != NOT_IN_PLAY)).all()
+    windows = windows_of(game.labelled.contributions, game.contributions.held).reshape(-1, 1)
+    for row, coin in np.argwhere(setting.coins != NOT_IN_PLAY):
+        held = game.contributions.groups[game.contributions.targets[coin, 1 - setting.coins[row, coin]]]
+        assert windows[row] == held
+
+
+def test_no_more_rows_of_single_clients_are_kept_than_there_is_room_for(
+    statistics: WindowStatistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows and the coins that label them are cut alike."""
+    monkeypatch.setattr(jobs, "MOST_MASK_ROWS", 7)
+    monkeypatch.setattr(shared_statistics, "MOST_MASK_ROWS", 7)
+    game = game_of(statistics, "window-replace")
+    sessions = sessions_of(game, tmp_path / "one", "plain")
+    job = masks_job(game, sessions, "plain", None)
+    unit = _units(game, sessions)
+    setting = _setting(game, job, unit)
+    sight = _sight(game, job, sessions, _seen(game, sessions)["masks"], unit)
+
+    assert len(sight.rows) - setting.observed == setting.labelled == len(sight.reference) == 7
+
+
+def test_the_noise_that_the_attacker_knows_is_in_the_rows_units(
+    based_statistics: WindowStatistics, tmp_path: Path
+) -> None:
+    """As its own rows differ from what they are without noise, over all entries."""
+    game = game_of(based_statistics, "window-replace")
+    privacy = target("distributed")
+    sessions = sessions_of(game, tmp_path / "one", "ckks", privacy)
+    job = masks_job(game, sessions, "ckks", privacy)
+    unit = _units(game, sessions)
+    setting = _setting(game, job, unit)
+    sight = _sight(game, job, sessions, _seen(game, sessions)["masks"], unit)
+    windows = windows_of(game.labelled.contributions, game.contributions.held).reshape(-1, 1)
+    exact = np.stack([sessions.sharing.row(sessions.client(own)) for own in windows]) / unit
+    noise = sight.rows[setting.observed :] - exact
+
+    assert job.noise_sd > 0
+    # 216 entries: five standard errors of a deviation are 24 %.
+    assert np.sqrt((noise**2).mean()) == pytest.approx(setting.noise_sd, rel=0.3)
 
 
 def test_channels_that_nothing_enters_do_no_harm(model: StreamedModel, tmp_path: Path) -> None:

@@ -80,7 +80,29 @@ def test_every_thing_that_is_seen_is_listed_once() -> None:
     assert text.count(" strong ") == 4
     assert text.count("o not made: few rows") == 4
     assert text.count("plain score predicted") == 3
-    assert text.count("true positive rate at 0.1 % not given: needs 3688 non-members, here are ") == 4
+    assert text.count("true positive rate at 0.1 % not given: needs 3688 runs with a non-member ") == 4
+
+
+def test_attacks_are_set_beside_the_simple_one() -> None:
+    """By how much each does better, with the interval, and nothing for the simple one itself."""
+    (report, *_) = reports_of(audit_of(ADDITIVE, seeing={"blind": False, "simple-test": False}))
+    (blind,) = (each for each in report.reports if each.attack == "blind")
+    difference = blind.against_simple.difference  # type: ignore[union-attr]
+    text = attacks([report])
+
+    assert "less simple-test's" in text
+    assert text.count(f"AUC {measured(difference, sign='+')}") == 1
+    assert difference.interval is not None
+    assert "not compared" not in text
+
+
+def test_why_nothing_is_compared_is_said_once() -> None:
+    """For all attacks on a thing alike."""
+    (report, *_) = reports_of(audit_of(PLAIN, seeing={"strong": True, "weak": False}))
+    refusing = reports_of(audit_of(PLAIN, seeing={"strong": True}, refused={"simple-test": "too few rows"}))[0]
+
+    assert attacks([report]).count("not compared with simple-test: simple-test is not among --attacks") == 1
+    assert "not compared with simple-test: simple-test was not made: too few rows" in attacks([refusing])
 
 
 def test_turned_attacks_are_marked() -> None:
@@ -97,3 +119,4 @@ def test_figures_say_why_they_are_missing() -> None:
     assert measured(Measured(0.75, Interval(0.7, 0.8))) == "0.750 [0.700, 0.800]"
     assert measured(Measured(0.75, None, "one run")) == "0.750"
     assert measured(Measured(None, None, "too few")) == "too few"
+    assert measured(Measured(0.5, Interval(-0.25, 1.0)), sign="+") == "+0.500 [-0.250, +1.000]"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.audit import statistics as module
-from experiments.audit.statistics import KEY_BYTES, WindowStatistics
+from experiments.audit.machine_key import KEY_BYTES
+from experiments.audit.statistics import WindowStatistics
 from fedprllm_secure.calibration import InputEnergy, InputRecorder
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.matrices import prunable_matrices
@@ -158,29 +158,6 @@ def test_only_this_user_may_enter(model: StreamedModel, tmp_path: Path) -> None:
     assert len(drawn) == KEY_BYTES
     assert key.read_bytes() == drawn
     assert [each.name for each in (tmp_path / "new").iterdir() if each.is_file()] == ["key"]
-
-
-def test_two_processes_that_draw_a_key_at_once_end_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever comes second takes the first one's."""
-    first = b"f" * KEY_BYTES
-    link = module.os.link
-
-    def late(own: Path, file: Path) -> None:
-        file.write_bytes(first)
-        link(own, file)
-
-    monkeypatch.setattr(module.os, "link", late)
-
-    assert module._key(tmp_path) == first
-    assert [each.name for each in tmp_path.iterdir()] == ["key"]
-
-
-def test_a_key_cut_short_is_refused(model: StreamedModel, tmp_path: Path) -> None:
-    """It names nothing, and what to do is said."""
-    (tmp_path / "key").write_bytes(b"short")
-
-    with pytest.raises(InputError, match=rf"{tmp_path / 'key'} must hold {KEY_BYTES} bytes, not 5; remove it"):
-        survey(model, draw_ids(1), tmp_path)
 
 
 def test_another_process_at_the_same_windows_is_waited_for_by_nobody(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.audit.texts import ALTERED_SHARE, AuditTexts, audit_texts
-from fedprllm_secure.data import DataError
+from fedprllm_secure.data import DataError, TooLittleText
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.streamed import StreamedModel
 from tests.experiments.conftest import LENGTH, Inputs
@@ -80,7 +81,12 @@ def test_too_little_text_is_refused(inputs: Inputs, tokenized: StreamedModel, tm
     short = tmp_path / "short.txt"
     short.write_text("the server adds votes of clients\n" * 20)
 
-    with pytest.raises(DataError, match="token"):
+    says = (
+        f"--data {short} is too short for 26 windows of {LENGTH} tokens: two each for 6 windows in question "
+        "(--targets), and 3 of --strangers, 5 of --population and 4 that fill other slots (--clients, "
+        "--windows-per-client, --canaries); lower these or --window-length, or give more text"
+    )
+    with pytest.raises(TooLittleText, match=re.escape(says)):
         drawn(inputs, tokenized, data=str(short))
 
 
@@ -90,5 +96,5 @@ def test_flags_that_say_which_text_are_taken(inputs: Inputs, tokenized: Streamed
 
     with pytest.raises(DataError, match="none"):
         drawn(inputs, tokenized, data=rows, text_field="none")
-    with pytest.raises(DataError, match="token"):  # read, and too short
+    with pytest.raises(TooLittleText, match="is too short for 26 windows"):  # read, and too short
         drawn(inputs, tokenized, data=rows, text_field="topic")

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from experiments.audit import jobs
-from experiments.audit.jobs import OwnRows, mask_rows
+from experiments.audit.jobs import Job, OwnRows, Truth, mask_rows
 from experiments.audit.statistics import AuditBlock, WindowStatistics
+from experiments.audit.victims import SeenBlock
 from experiments.audit.worlds import EMPTY, Slots, Worlds, draw_worlds
 from experiments.audit.worlds_rows import MatrixRows, windows_of
 from fedprllm_secure.payloads import Votes
@@ -104,6 +105,35 @@ def test_no_more_masks_are_kept_than_there_is_room_for(statistics: WindowStatist
     assert np.array_equal(mask_rows(drawn), whole[:3])
     assert len(whole) == 8
     assert len(found.totals[2]) == 4
+
+
+def test_single_clients_noisy_votes_are_of_every_client(statistics: WindowStatistics) -> None:
+    """The attacker's rows for votes that a key holder opens: all clients' masks with noise, and the coins of those."""
+    drawn = worlds()
+    seen_coins, runs = drawn.client_rows()[0], np.repeat(np.arange(4), 2)
+    job = Job(
+        name="masks", what="masks", configuration="ckks", kind="totals", clients=1, noise_sd=0.01,
+        truth=Truth(seen_coins, runs),
+    )  # fmt: skip
+    setting = job.setting(
+        slots_of_client=2, labelled=drawn, energies=np.ones((4, 3)), population=np.ones((3, 3)),
+        targets=np.array([[0, 1], [2, 3]]),
+    )  # fmt: skip
+    with statistics.block(0) as block:
+        maker = maker_of(block)
+        own = OwnRows.of(maker, drawn, counts=())
+        name = maker.matrix.name
+        observed = {name: np.zeros((8, *maker.matrix.shape), np.float32)}
+        seen = SeenBlock(masks=observed, totals={}, released={}, choice={})
+        sight = job.sight(
+            maker, {"ckks": seen}, channels=np.arange(3), labelled=own, reference=own,
+            alone=np.zeros((4, *maker.matrix.shape), bool), generator=np.random.default_rng(0),
+        )  # fmt: skip
+
+    assert np.array_equal(setting.coins, mask_rows(drawn))
+    assert sight.rows.shape == (16, *maker.matrix.shape)
+    np.testing.assert_allclose(sight.rows[8:], own.masks, atol=0.1)
+    np.testing.assert_allclose(sight.reference, own.masks, atol=0.1)
 
 
 def test_the_server_chooses_the_most_voted_weights(statistics: WindowStatistics) -> None:
