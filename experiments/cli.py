@@ -50,6 +50,13 @@ def make_parser() -> argparse.ArgumentParser:
     from experiments.audit.flags import add_audit_flags
     from experiments.bench import add_flags
     from experiments.budget_command import add_budget_flags
+    from experiments.plan.flags import DESCRIPTION as PLAN
+    from experiments.plan.flags import add_plan_flags
+    from experiments.report_command import add_report_flags
+    from experiments.study_command import add_study_flags
+    from experiments.sweep.flags import DESCRIPTION as SWEEP
+    from experiments.sweep.flags import EXAMPLE as SWEEP_EXAMPLE
+    from experiments.sweep.flags import add_sweep_flags
 
     audit = commands.add_parser(
         "audit",
@@ -70,6 +77,33 @@ def make_parser() -> argparse.ArgumentParser:
         help="what clients' ledgers have spent, and what a plan would cost",
     )
     add_budget_flags(budget)
+    plan = commands.add_parser(
+        "plan",
+        help="what a run of prune would cost and promise, without running it",
+        description=PLAN,
+        epilog="example: fedprllm plan --model-shape llama-7b --clients 16 --protocol additive --sparsity 0.5",
+    )
+    add_plan_flags(plan)
+    study = commands.add_parser(
+        "study",
+        help="answer one question by a table and a picture",
+        description="Studies, each a table and a picture of its own.",
+    )
+    add_study_flags(study)
+    sweep = commands.add_parser(
+        "sweep",
+        help="many runs, by flags with several values, and one table",
+        description=SWEEP,
+        epilog=SWEEP_EXAMPLE,
+    )
+    add_sweep_flags(sweep)
+    report = commands.add_parser(
+        "report",
+        help="one page of what runs, audits and sweeps found",
+        description="Privacy, utility and cost on one page that opens offline, and the same as Markdown with pictures.",
+        epilog="example: fedprllm report demo-run demo-audit --out demo-report",
+    )
+    add_report_flags(report)
     return parser
 
 
@@ -88,8 +122,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(flags: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
     # Each command's own imports wait until it is asked for.
-    if flags.command == "prune":
+    if flags.command == "plan" or getattr(flags, "dry_run", False):
+        from experiments.plan_command import run
+    elif flags.command == "prune":
         from experiments.prune_command import run
+    elif flags.command == "report":
+        from experiments.report_command import run
+    elif flags.command == "study":
+        from experiments.study_command import run
+    elif flags.command == "sweep":
+        from experiments.sweep_command import run
     elif flags.command == "audit":
         from experiments.audit_command import run
     elif flags.command == "budget":
@@ -101,34 +143,53 @@ def _command(flags: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def guarded(work: Callable[[], int], *, out: Path | None) -> int:
-    """Run ``work`` and turn what it raises into an exit status and one line on stderr."""
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def guarded(
+    work: Callable[[], int],
+    *,
+    out: Path | None,
+    say: Callable[[str], None] = _to_stderr,
+    catches_interrupts: bool = True,
+) -> int:
+    """Run ``work`` and turn what it raises into an exit status and one line.
+
+    Args:
+        work: returns a status of its own.
+        out: where results go, and the traceback of what nobody expected.
+        say: takes the line, and before it a traceback that could not be written.
+        catches_interrupts: whether Ctrl-C is such a line too, or the caller's to handle.
+    """
     try:
         return work()
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        if not catches_interrupts:
+            raise
+        say("interrupted; the same command continues")
         return INTERRUPTED
     except ProtocolError as error:
-        print(f"the protocol aborted: {error}", file=sys.stderr)
+        say(f"the protocol aborted: {error}")
         return ABORTED
     except BudgetRefused as error:
-        print(f"privacy budget refused: {_one_line(error)}", file=sys.stderr)
+        say(f"privacy budget refused: {_one_line(error)}")
         return REFUSED
     except InputError as error:
-        print(f"fedprllm: {_one_line(error)}", file=sys.stderr)
+        say(f"fedprllm: {_one_line(error)}")
         return BAD_INPUT
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
             where = f" ({error.filename})" if error.filename else ""
             kept = "; finished blocks are kept" if out is not None and (out / "work").is_dir() else ""
-            print(f"fedprllm: {error.strerror}{where}{kept}; check paths, permissions and room", file=sys.stderr)
+            say(f"fedprllm: {error.strerror}{where}{kept}; check paths, permissions and room")
             return BAD_INPUT
-        return _unexpected(error, out)
+        return _unexpected(error, out, say)
     except Exception as error:  # the last resort: never a bare traceback
-        return _unexpected(error, out)
+        return _unexpected(error, out, say)
 
 
-def _unexpected(error: BaseException, out: Path | None) -> int:
+def _unexpected(error: BaseException, out: Path | None, say: Callable[[str], None]) -> int:
     text = "".join(traceback.format_exception(error))
     place = "" if out is None else f"; the traceback is in {out / 'error.log'}"
     if out is not None:
@@ -138,8 +199,8 @@ def _unexpected(error: BaseException, out: Path | None) -> int:
         except OSError:
             out = None
     if out is None:
-        print(text, file=sys.stderr)
-    print(f"fedprllm: unexpected {type(error).__name__}: {_one_line(error)}{place}", file=sys.stderr)
+        say(text)
+    say(f"fedprllm: unexpected {type(error).__name__}: {_one_line(error)}{place}")
     return UNEXPECTED
 
 

@@ -8,13 +8,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
-from experiments import canaries, inputs
+from experiments import canaries, inputs, shared_inputs
 from experiments.console import PhaseBars, show_prune_result
 from experiments.flags import configuration
 from experiments.model_card import model_card
@@ -32,7 +33,7 @@ from experiments.transcripts import TranscriptWriter
 from fedprllm_secure.artifacts import save_model, save_prune_masks, save_votes
 from fedprllm_secure.data import Windows
 from fedprllm_secure.errors import InputError
-from fedprllm_secure.evaluation import Variant, dense, perplexities
+from fedprllm_secure.evaluation import Variant, dense
 from fedprllm_secure.federation import Federation
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.streamed import StreamedModel
@@ -40,32 +41,82 @@ from fedprllm_secure.parties import Baselines
 from fedprllm_secure.payloads.units import refuse_groups
 from fedprllm_secure.privacy import BudgetRefused
 from fedprllm_secure.schedule import Propagation, Schedule
+from fedprllm_secure.shared_evaluation import shared_perplexities
+from fedprllm_secure.shared_work import SharedWork
 from fedprllm_secure.smaller_model import check_smaller_model, save_smaller_model
 from fedprllm_secure.sparsity import Sparsity
 from fedprllm_secure.thresholds import Thresholds
-from fedprllm_secure.variants import masked, scaled
+from fedprllm_secure.variants import DENSE_KEY, KeyedVariant, masked, masks_key, scaled, scaled_key
 from fedprllm_secure.work import FEDERATED, WorkFolder
 from protocols import Step
 
 
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    method = _method(flags)
-    _refuse_flags_of_other_payloads(flags)
-    if flags.canaries is not None:
-        canaries.refuse_too_many(flags.canaries, clients=flags.clients, per_client=flags.windows_per_client)
-    refuse_what_does_not_go_together(flags, method.privacy)
+    with PhaseBars(quiet=flags.json) as bars:
+        result, is_new = prune_once(flags, bars=bars)
+    note = "" if is_new else "already done; nothing was run"
+    show_prune_result(result, flags.out, as_json=flags.json, note=note)
+    return 0
+
+
+class Bars(Protocol):
+    """Shows how far a run is."""
+
+    def update(self, phase: str, done: int, total: int) -> None:
+        """Set a phase's progress."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show a line that the user should see before the work."""
+        ...
+
+
+def effective_configuration(flags: argparse.Namespace) -> dict[str, Any]:
+    """Give the flags that decide a result, with the values that defaults hang on others for.
+
+    Raises:
+        InputError: flags of the method are out of range or do not go together.
+    """
+    method = method_of(flags)
     config = configuration(flags) | {"propagate": method.schedule.propagate}
     if not method.sparsity.is_pattern:
         config |= {"group": method.group, "local_group": method.local_group}
+    return config
+
+
+def prune_once(
+    flags: argparse.Namespace, *, bars: Bars, shared: SharedWork | None = None
+) -> tuple[dict[str, Any], bool]:
+    """Make the result that flags ask for, or read it where it is already there.
+
+    Args:
+        flags: of ``fedprllm prune``.
+        bars: shows progress.
+        shared: keeps what runs of this process compute alike; nothing by default.
+
+    Returns:
+        What ``result.json`` says, and whether it was made just now.
+
+    Raises:
+        InputError: as ``fedprllm prune`` refuses.
+        BudgetRefused: a client's ledger refuses.
+        protocols.ProtocolError: a session failed.
+    """
+    shared = shared or SharedWork()
+    shared.begin_run()
+    method = method_of(flags)
+    refuse_flags_of_other_payloads(flags)
+    if flags.canaries is not None:
+        canaries.refuse_too_many(flags.canaries, clients=flags.clients, per_client=flags.windows_per_client)
+    refuse_what_does_not_go_together(flags, method.privacy)
+    config = effective_configuration(flags)
     out: Path = flags.out
     sources = {"--data": flags.data, "--public-data": flags.public_data, "--eval-data": flags.eval_data}
     refuse_inputs_inside(out, {"--model": flags.model} | sources)
     if is_finished(out, config, overwrite=flags.overwrite):
         shutil.rmtree(out / "work", ignore_errors=True)  # left by a kill between the result and the clearing up
-        finished = json.loads((out / "result.json").read_text())
-        show_prune_result(finished, out, as_json=flags.json, note="already done; nothing was run")
-        return 0
+        return json.loads((out / "result.json").read_text()), False
     thresholds = Thresholds.choose(
         flags.protocol,
         flags.clients,
@@ -76,21 +127,21 @@ def run(flags: argparse.Namespace) -> int:
         assumed_colluders=assumed_colluders(flags),
     )
     ledgers = Ledgers(flags.ledger, flags.clients) if flags.ledger else None
-    model = inputs.open_model(flags)
+    model = shared_inputs.open_model(flags, shared)
     if flags.save_model and flags.payload == "units":
         check_smaller_model(model, method.sparsity)
     length = inputs.window_length(flags, model)
     notes, private_notes = inputs.shared_text(flags), list[str]()
-    windows, partners = _windows(flags, model, length, private_notes)
-    evaluation = inputs.evaluation_windows(flags, model, length)
-    baselines = _baselines(flags, model, windows, notes)
+    windows, partners = _windows(flags, model, length, private_notes, shared)
+    evaluation = shared_inputs.evaluation_windows(flags, model, length, shared)
+    baselines = _baselines(flags, model, windows, notes, shared)
     if evaluation is None:
         notes.append("perplexity is not measured: name a text with --eval-data")
     texts = {"--data": windows.ids, "--public-data": baselines.public}
     is_new = not (out / "work").exists()
     work = open_work(out, config, texts=texts, model_sha256=model.checkpoint.sha256, overwrite=flags.overwrite)
     started = time.perf_counter()
-    with work.locked(), PhaseBars(quiet=flags.json) as bars:
+    with work.locked():
         with _clearing_if_refused(work, is_new=is_new):
             if partners is not None:
                 windows = _coins(partners, model, work).used(windows)
@@ -108,12 +159,13 @@ def run(flags: argparse.Namespace) -> int:
                 batch_windows=flags.batch_windows,
                 hidden_dtype=inputs.DTYPES.get(flags.hidden_dtype),
                 hidden_memory_bytes=flags.hidden_memory,
-                dropouts=_dropouts(flags),
+                dropouts=dropouts_of(flags),
                 transcript=(
                     TranscriptWriter(out / "transcript", protocol=flags.protocol) if flags.save_transcript else None
                 ),
                 charge=None if ledgers is None else ledgers.charge,
                 progress=bars.update,
+                shared=shared,
             )
             advised = advice(federation)
             if ledgers is not None:
@@ -128,10 +180,11 @@ def run(flags: argparse.Namespace) -> int:
         variants = _variants(flags, model, work)
         measured = {}
         if evaluation is not None:
-            measured = perplexities(
+            measured = shared_perplexities(
                 model,
                 evaluation[0],
                 variants,
+                shared=shared,
                 batch_windows=flags.batch_windows,
                 hidden_dtype=inputs.DTYPES.get(flags.hidden_dtype),
                 hidden_memory_bytes=flags.hidden_memory,
@@ -156,12 +209,18 @@ def run(flags: argparse.Namespace) -> int:
         now = time.perf_counter()
         result["seconds"]["evaluation"] = now - evaluation_started
         result["seconds"]["total"] = now - started
-        _write_artifacts(flags, model, work, variants, result)
-    show_prune_result(result, out, as_json=flags.json)
-    return 0
+        if shared.is_on:
+            result["seconds"]["shared"] = shared.saved_seconds  # what this run took over from others had taken them
+        _write_artifacts(flags, model, work, {name: variant for name, (variant, _) in variants.items()}, result)
+    return result, True
 
 
-def _method(flags: argparse.Namespace) -> Method:
+def method_of(flags: argparse.Namespace) -> Method:
+    """Read how to prune.
+
+    Raises:
+        InputError: flags do not go together.
+    """
     sparsity = Sparsity.parse(flags.sparsity)
     for name, value in (("--group", flags.group), ("--local-group", flags.local_group)):
         if sparsity.is_pattern and value is not None:
@@ -201,11 +260,11 @@ def _clearing_if_refused(work: WorkFolder, *, is_new: bool) -> Iterator[None]:
 
 
 def _windows(
-    flags: argparse.Namespace, model: StreamedModel, length: int, notes: list[str]
+    flags: argparse.Namespace, model: StreamedModel, length: int, notes: list[str], shared: SharedWork
 ) -> tuple[Windows, canaries.Partners | None]:
     """Cut the clients' windows and, for canaries, the windows to pair some of them with."""
     if flags.canaries is None:
-        return inputs.client_windows(flags, model, length, notes), None
+        return shared_inputs.client_windows(flags, model, length, notes, shared), None
     windows, further = inputs.windows_and_further(flags, model, length, notes, canaries=flags.canaries)
     return windows, canaries.Partners(windows, further, wanted=flags.canaries)
 
@@ -218,17 +277,24 @@ def _coins(partners: canaries.Partners, model: StreamedModel, work: WorkFolder) 
     return canaries.Coins.read(file)
 
 
-def _refuse_flags_of_other_payloads(flags: argparse.Namespace) -> None:
+def refuse_flags_of_other_payloads(flags: argparse.Namespace) -> None:
+    """Refuse flags that mean nothing for the payload.
+
+    Raises:
+        InputError: one is given.
+    """
     if flags.payload == "units":
         refuse_groups({"--group": flags.group, "--local-group": flags.local_group})
     if flags.scale and flags.payload != "votes":
         raise InputError(f"--scale goes with --payload votes, not {flags.payload}: it needs the votes on every weight")
 
 
-def _baselines(flags: argparse.Namespace, model: StreamedModel, windows: Windows, notes: list[str]) -> Baselines:
+def _baselines(
+    flags: argparse.Namespace, model: StreamedModel, windows: Windows, notes: list[str], shared: SharedWork
+) -> Baselines:
     public: Tensor | None = None
     if "public" in flags.baselines or inputs.makes_prior(flags):
-        public = inputs.public_windows(flags, model, windows.length, len(windows.ids))
+        public = shared_inputs.public_windows(flags, model, windows.length, len(windows.ids), shared)
         if public is None:
             notes.append("public-only is not measured: name a public text with --public-data")
     alone = min(flags.local_only_clients, windows.num_clients) if "local" in flags.baselines else 0
@@ -240,7 +306,8 @@ def _baselines(flags: argparse.Namespace, model: StreamedModel, windows: Windows
     )
 
 
-def _dropouts(flags: argparse.Namespace) -> Callable[[int], Mapping[Step, frozenset[int]]]:
+def dropouts_of(flags: argparse.Namespace) -> Callable[[int], Mapping[Step, frozenset[int]]]:
+    """Give the simulated dropouts of ``--dropout``, by block, drawn from seed and block."""
     if flags.dropout is None:
         return lambda _: {}
     rate, step = flags.dropout
@@ -252,15 +319,17 @@ def _dropouts(flags: argparse.Namespace) -> Callable[[int], Mapping[Step, frozen
     return leaving
 
 
-def _variants(flags: argparse.Namespace, model: StreamedModel, work: WorkFolder) -> dict[str, Variant]:
-    def stored(name: str) -> Variant:
-        return masked(lambda index, matrix: work.prune_mask(index, matrix, name))
+def _variants(flags: argparse.Namespace, model: StreamedModel, work: WorkFolder) -> dict[str, KeyedVariant]:
+    """List the variants to evaluate, each with what gives the key of its weights."""
 
-    variants: dict[str, Variant] = {"dense": dense} if "dense" in flags.baselines else {}
+    def stored(name: str) -> KeyedVariant:
+        return masked(lambda index, matrix: work.prune_mask(index, matrix, name)), partial(masks_key, work, name)
+
+    variants: dict[str, KeyedVariant] = {"dense": (dense, lambda: DENSE_KEY)} if "dense" in flags.baselines else {}
     variants |= {name: stored(name) for name in work.variants() if name != FEDERATED}
     variants[FEDERATED] = stored(FEDERATED)
     if flags.scale:
-        variants[SCALED] = scaled(model, work)
+        variants[SCALED] = scaled(model, work), partial(scaled_key, model, work)
     return variants
 
 

@@ -70,6 +70,11 @@ class InputEnergy:
             for source, energy in self.energies.items()
         }
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the sums."""
+        return sum(t.numel() * t.element_size() for t in (*self.energies.values(), *self.tokens.values()))
+
     def check_finite(self, streams: Sequence[Stream], block_name: str) -> None:
         """Refuse infinite or undefined activations.
 

@@ -36,6 +36,7 @@ from fedprllm_secure.propagation import Clock, Propagation
 from fedprllm_secure.pruners import Pruned
 from fedprllm_secure.residuals.public_basis import Rows
 from fedprllm_secure.sessions import Charge, Clients, Dropouts, OpenSession, Sessions, Transcript, cost_by_step
+from fedprllm_secure.shared_work import SharedWork
 from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import FEDERATED, BlockRecord, WorkFolder
 from protocols import PROTOCOLS
@@ -62,6 +63,7 @@ class Federation:
         transcript: Transcript | None = None,
         charge: Charge | None = None,
         progress: Progress = lambda *_: None,
+        shared: SharedWork | None = None,
     ) -> None:
         """Prepare a run; nothing is computed yet.
 
@@ -79,6 +81,7 @@ class Federation:
             transcript: receives every session's plan, and every message the server sees.
             charge: charges a client's ledger with a release before its message leaves.
             progress: receives (phase, done, total).
+            shared: keeps what runs of this process compute alike, such as what flows into a block; nothing by default.
 
         Raises:
             InputError: a baseline names no client or no window, or a token id is none of the model's.
@@ -88,6 +91,7 @@ class Federation:
         self.baselines = baselines or Baselines()
         self.num_clients = windows.num_clients
         self._dropouts, self._progress = dropouts, progress
+        self.shared = shared or SharedWork()
         protocol = PROTOCOLS[method.protocol]
         payload = method.make_payload(largest_bound=protocol.largest_bound(self.num_clients)).in_model(model)
         clients = Clients(self.num_clients)
@@ -130,6 +134,8 @@ class Federation:
             hidden_memory_bytes=hidden_memory_bytes,
             folder=work.folder,
             keep_outputs=method.schedule.propagate == "dense",
+            # A survey is shared as a whole: its hidden states are many times its statistics.
+            shared=None if method.is_surveyed else self.shared,
         )
 
     def run(self) -> None:
@@ -209,6 +215,7 @@ class Federation:
             self.propagation.embed(fill=first == 0)
         if 0 < first < self.model.num_blocks:
             self.work.load_states(first, self.propagation.states)
+            self.propagation.resume_from(first)
 
     def _prune_block(self, index: int, session: OpenSession | None, clock: Clock) -> None:
         started = time.perf_counter()

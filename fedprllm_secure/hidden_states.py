@@ -52,6 +52,11 @@ class HiddenStates:
             os.posix_fallocate(self._file.fileno(), 0, (rows - self._resident) * self._row_bytes)
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self._row_bytes
+
+    @property
     def spilled_bytes(self) -> int:
         """How much lies on disk."""
         return (self.rows - self._resident) * self._row_bytes

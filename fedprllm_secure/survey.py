@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedprllm_secure.baseline_masks import Masks
+from fedprllm_secure.calibration import InputEnergy
 from fedprllm_secure.models.memory import release_freed_memory
 from fedprllm_secure.payloads import Statistics
 from fedprllm_secure.privacy.adjacency import is_window_level
 from fedprllm_secure.propagation import Clock
 from fedprllm_secure.residuals.public_basis import public_basis
 from fedprllm_secure.sessions import cost_by_step
+from fedprllm_secure.shared_work import Key
 from fedprllm_secure.survey_state import SurveyState
 from fedprllm_secure.surveyed import ExactEnergies, NoisyResiduals, Surveyed, Totals
 from fedprllm_secure.work import FEDERATED, BlockRecord
@@ -55,8 +57,29 @@ class Survey:
             self._progress("prune", index + 1, last)
 
     def survey(self) -> SurveyState:
-        """Pass all windows through the model once; returns where their statistics are."""
-        first, last = self._state.surveyed_blocks(), self._model.num_blocks
+        """Pass all windows through the model once, unless another run did; returns where their statistics are."""
+        shared, started = self._federation.shared, time.perf_counter()
+        found: list[InputEnergy] | None = shared.find(self._key()) if shared.is_on else None
+        if found is None:
+            self._pass_all()
+            if shared.is_on:
+                seconds, size = time.perf_counter() - started, self._state.num_bytes()
+                shared.keep(self._key(), lambda: list(self._state.blocks()), num_bytes=size, seconds=seconds)
+            return self._state
+        for index, sums in enumerate(found):
+            self._state.save_block(index, sums, {"pruning": 0.0})
+        return self._state
+
+    def _key(self) -> Key:
+        """Say what decides the survey."""
+        return ("survey", *self._federation.propagation.key)
+
+    def _pass_all(self) -> None:
+        last = self._model.num_blocks
+        # A survey that was taken over from another run, and cut short, has no hidden states to go on from.
+        first = self._state.surveyed_blocks()
+        if first < last and not self._work.has_states(first):
+            first = 0
         self._progress("survey", first, last)
         self._federation.embed(first)
         for index in range(first, last):
@@ -72,7 +95,6 @@ class Survey:
             self._work.drop_states(index)
             release_freed_memory(self._model.block_bytes(index))
             self._progress("survey", index + 1, last)
-        return self._state
 
     def _surveyed(self) -> Surveyed:
         """Say what clients share of the finished survey."""
@@ -81,12 +103,18 @@ class Survey:
         if method.privacy is None:
             return ExactEnergies(self._model, self._parties, self._state, federation.payload)
         rows, noise = federation.public_rows(), federation.noises[0]
+        rank = noise.release.dimension
+        basis = federation.shared.get(
+            lambda: ("basis", *self._key(), repr(rows), rank),
+            lambda: public_basis(self._state.blocks, rows, rank=rank),
+            num_bytes=lambda value: value.num_bytes,
+        )
         return NoisyResiduals(
             self._model,
             self._parties,
             self._state,
             federation.payload,
-            basis=public_basis(self._state.blocks, rows, rank=noise.release.dimension),
+            basis=basis,
             rows=rows,
             noise=noise,
             num_clients=federation.num_clients,

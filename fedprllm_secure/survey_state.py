@@ -55,6 +55,10 @@ class SurveyState:
         """Read every surveyed block's statistics in order, one at a time."""
         return (self.block(index) for index in range(self.surveyed_blocks()))
 
+    def num_bytes(self) -> int:
+        """Give the bytes of all stored statistics."""
+        return sum(self._block_file(index).stat().st_size for index in range(self.surveyed_blocks()))
+
     def seconds(self, index: int) -> dict[str, float]:
         """Read what a block's statistics took, by phase."""
         return dict(_read(self._block_file(index))[1]["seconds"])

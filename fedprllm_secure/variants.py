@@ -11,9 +11,12 @@ from fedprllm_secure.evaluation import Variant
 from fedprllm_secure.models.matrices import PrunableMatrix
 from fedprllm_secure.models.streamed import StreamedModel
 from fedprllm_secure.pruners.pruned import zero_removed
+from fedprllm_secure.shared_work import digest
 from fedprllm_secure.work import FEDERATED, WorkFolder
 
 MaskSource = Callable[[int, PrunableMatrix], Tensor]
+KeyedVariant = tuple[Variant, Callable[[], bytes]]  # a variant, and what gives the key of its weights
+DENSE_KEY = b"dense"
 
 
 def masked(prune_mask: MaskSource) -> Variant:
@@ -23,6 +26,20 @@ def masked(prune_mask: MaskSource) -> Variant:
         return zero_removed(weight, prune_mask(index, matrix))
 
     return edit
+
+
+def masks_key(work: WorkFolder, variant: str) -> bytes:
+    """Give what decides a variant of stored prune masks."""
+    return digest("masked", work.mask_digest(variant))
+
+
+def scaled_key(model: StreamedModel, work: WorkFolder) -> bytes:
+    """Give what decides :func:`scaled`: prune masks, totals and survivors."""
+    blocks = [
+        (len(work.record(index).survivors), *(work.total(index, name) for name in sorted(work.totals_layout(index))))
+        for index in range(model.num_blocks)
+    ]
+    return digest("scaled", work.mask_digest(FEDERATED), *(part for block in blocks for part in block))
 
 
 def scaled(model: StreamedModel, work: WorkFolder) -> Variant:

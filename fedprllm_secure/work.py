@@ -193,6 +193,10 @@ class WorkFolder:
         """Store the hidden states that enter block ``index``."""
         states.save(self._hidden_file(index))
 
+    def has_states(self, index: int) -> bool:
+        """Say whether the hidden states that enter block ``index`` are stored."""
+        return self._hidden_file(index).exists()
+
     def drop_states(self, index: int) -> None:
         """Remove the hidden states that entered block ``index``, once nothing rests on them."""
         self._hidden_file(index).unlink(missing_ok=True)
@@ -232,6 +236,19 @@ class WorkFolder:
         """Read a variant's prune mask of a matrix, bool (out, in)."""
         with self._opened(index) as opened:
             return _unpack(opened.get_tensor(f"{variant}/{matrix.name}"), matrix.shape)
+
+    def mask_digest(self, variant: str = FEDERATED) -> bytes:
+        """Condense a variant's prune masks of all stored blocks; equal masks give equal digests."""
+        found, index = hashlib.sha256(), 0
+        while self._block_file(index).exists():
+            with self._opened(index) as opened:
+                for key in sorted(opened.keys()):
+                    if key.startswith(f"{variant}/"):
+                        packed = opened.get_tensor(key)
+                        found.update(f"{index} {key.partition('/')[2]} {len(packed)} ".encode())
+                        found.update(packed.numpy().data)
+            index += 1
+        return found.digest()
 
     def variants(self, index: int = 0) -> list[str]:
         """List the variants whose prune masks were stored."""

@@ -73,6 +73,12 @@ class PublicBasis:
     coordinates: Tensor = field(repr=False)
     spread: Tensor = field(repr=False)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the tensors."""
+        tensors = (self.variances, self.weights, self.stretch, self.coordinates, self.spread)
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
     def worth_sharing(self, noise_ratio: float) -> int:
         """Give the number of directions, from the first on, that leaves most of public variance to be seen.
 

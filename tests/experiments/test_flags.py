@@ -14,7 +14,7 @@ from fedprllm_secure.payloads import PAYLOADS
 from protocols import PROTOCOLS
 
 # How a result is reached or shown.
-FREE = {"command", "out", "overwrite", "json", "hidden_memory", "batch_windows", "device"}
+FREE = {"command", "out", "overwrite", "json", "dry_run", "hidden_memory", "batch_windows", "device"}
 # Another value of every other flag, and what it is refused for where that is not the flag itself.
 CHANGED: dict[str, object] = {
     "model": "elsewhere",

@@ -1,0 +1,93 @@
+"""What each protection gives and costs, on one page: every protocol without noise, one with, and an audit of each.
+
+Clients are calibrated once for all protocols, whose prune masks must be the same. The audits are small ones, to be
+looked at within minutes: ``fedprllm audit`` plays more runs, and only those say anything of rare false positives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.flags import positive
+from experiments.report import write_report
+from experiments.studies.sweep_study import PASSED_ON
+from experiments.sweep import SweepSpec, read_sweep, run_sweep
+from experiments.sweep.commands import prune_actions
+from experiments.sweep.folder import DONE
+from experiments.sweep.live import show_rows
+from fedprllm_secure.errors import InputError
+
+PROTOCOLS = "plain,additive,ckks"
+PRIVATE_UNDER = "additive"  # noise under a protocol that hides it from the server
+# Public text is passed through the model too: fewer windows than by default, since this is to be quick.
+PASSED = {**PASSED_ON, "eval-windows": "128", "public-windows": "256"}
+# A small audit: 32 pairs in question, 16 shadow runs of 8 clients each.
+AUDIT = {"targets": "32", "runs": "24", "labelled-runs": "16", "reference-runs": "16", "population": "128"}
+# Statistics are a vector a run: more runs cost next to nothing.
+NOISY_AUDIT = {"targets": "32", "runs": "72", "labelled-runs": "64", "reference-runs": "64", "population": "256"}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the study's flags."""
+    parser.epilog = (
+        "As it is, on the demo model: about 5 minutes on two cores. Killed, it continues by the same command."
+    )
+    parser.add_argument("--clients", default="8", metavar="N", help="parties; default 8")
+    parser.add_argument("--windows-per-client", default="2", metavar="M", help="default 2")
+    parser.add_argument("--sparsity", default="0.6", help="share of weights removed; default 0.6")
+    parser.add_argument("--epsilon", default="8", metavar="E", help="of the run with noise; default 8")
+    parser.add_argument("--delta", default="1e-5", metavar="D", help="default 1e-5")
+    parser.add_argument("--seed", default="0", metavar="S", help="of who holds which text; default 0")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="processes at a time; default as a sweep chooses")
+    actions = prune_actions()
+    passed = parser.add_argument_group("flags of prune, for every run")
+    for name, standard in PASSED.items():
+        text = f"{actions[name].help}" + (f"; here default {standard}" if standard else "")
+        passed.add_argument(f"--{name}", default=standard, metavar="VALUE", help=text)
+
+
+def run(*, out: Path, jobs: int | None, **flags: Any) -> Path:
+    """Run what is missing, show the table, write the page; returns where the page is.
+
+    Args:
+        out: a folder that exists.
+        jobs: processes at a time.
+        **flags: the others of :func:`add_flags`.
+
+    Raises:
+        InputError: a flag is refused, or no run has a result.
+    """
+    given = {name.replace("_", "-"): value for name, value in flags.items() if value is not None}
+    epsilon, delta = given.pop("epsilon"), given.pop("delta")
+    shared = given | {"propagate": "dense"}
+    noise = {
+        "payload": "statistics", "protocol": PRIVATE_UNDER, "dp": "distributed", "epsilon": epsilon, "delta": delta,
+        "adjacency": "window-zero-out",
+    }  # fmt: skip
+    without_public = {name: value for name, value in shared.items() if name != "public-windows"}
+    sweeps = {
+        "protocols": SweepSpec.of(without_public | {"protocol": PROTOCOLS.split(","), "save-votes": True}, audit=AUDIT),
+        "noise": SweepSpec.of(shared | noise, audit=NOISY_AUDIT),
+    }
+    rows = []
+    for label, spec in sweeps.items():
+        run_sweep(spec, out / label, jobs=jobs)
+        rows += read_sweep(out / label)
+    _show(rows)
+    written = write_report([out / label for label in sweeps], out / "report")
+    for line in written.complaints:
+        print(f"fedprllm: {line}", file=sys.stderr)
+    Console().print(f"the page: {written.page}", highlight=False, markup=False, soft_wrap=True)
+    return written.page
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    """Print the table, or raise where there is nothing to print."""
+    if all(row["state"] != DONE for row in rows):
+        raise InputError(f"no run of the study has a result; the first says: {rows[0]['error']}")
+    show_rows(rows, axes=["payload", "protocol", "epsilon"], console=Console())

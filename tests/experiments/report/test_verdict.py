@@ -1,0 +1,145 @@
+"""The verdict says what the figures hold, and names what is missing."""
+
+from __future__ import annotations
+
+from experiments.report.audits import Audit
+from experiments.report.runs import Run
+from experiments.report.verdict import cost, learnt, utility, verdict
+from tests.experiments.report.written import audit, cell, private, put, result
+
+
+def runs_of(folder, *contents):
+    """Read runs."""
+    return [Run.read(put(folder / f"r{number}", each), name=f"R{number + 1}") for number, each in enumerate(contents)]
+
+
+def audit_of(folder, content):
+    """Read an audit."""
+    return Audit.read(put(folder / "audit", content), name="A1")
+
+
+def test_three_sentences(tmp_path):
+    """Utility, leakage, cost; each ends as one."""
+    [points] = verdict(runs_of(tmp_path, result()), []).blocks
+
+    assert len(points.each) == 3
+    assert all(sentence.endswith(".") for sentence in points.each)
+
+
+def test_utility_sets_results_beside_baselines(tmp_path):
+    """One seed each is said; so are noise and its baselines, which stand under simulation_only."""
+    found = utility(runs_of(tmp_path, result(value=20.0, protocol="additive"), private(3.0, value=22.5)))
+
+    assert found == (
+        "At sparsity 0.5 perplexity is 20.00 for additive (no DP) and 22.50 for additive (epsilon 3), against 15.00 "
+        "unpruned, 19.00 for one party that holds all text and 21.00 with public text alone (one seed each: no "
+        "interval, so small differences mean nothing)."
+    )
+
+
+def test_baselines_of_noisy_runs_are_read_where_no_claim_covers_them(tmp_path):
+    """Central stands under simulation_only there."""
+    assert "19.00 for one party" in utility(runs_of(tmp_path, private(3.0)))
+
+
+def test_utility_gives_intervals_over_seeds(tmp_path):
+    """And no longer says that there is none."""
+    found = utility(runs_of(tmp_path, result(value=20.0), result(value=22.0, seed=1)))
+
+    assert "perplexity is 21.00 [8.29, 33.71] for plain" in found
+    assert "95 % intervals over 2 seeds" in found
+    assert "no interval" not in found
+
+
+def test_baselines_that_differ_are_a_range(tmp_path):
+    """No mean hides that they are of other text."""
+    other = result(clients=8)
+    other["perplexity"]["central"]["perplexity"] = 18.0
+
+    assert "18.00 to 19.00 for one party" in utility(runs_of(tmp_path, result(), other))
+
+
+def test_many_settings_are_a_range(tmp_path):
+    """The reader finds all of them below."""
+    found = utility(runs_of(tmp_path, *(result(value=20 + n, clients=3 + n) for n in range(7))))
+
+    assert "between 20.00 (plain (3 clients)) and 26.00 (plain (9 clients)) over 7 settings" in found
+
+
+def test_utility_says_what_is_missing(tmp_path):
+    """No perplexity, no baseline, an infinite one."""
+    bare = result(value=None)
+    for name in ("dense", "central", "public", "local"):
+        bare["perplexity"].pop(name)
+
+    assert utility([]) == "Utility was not measured: no run among the inputs has a perplexity."
+    assert "infinite for plain; no baseline was measured" in utility(runs_of(tmp_path, bare))
+
+
+def test_same_masks_are_said_of_equal_files_only(tmp_path):
+    """Bit for bit, and of other protocols."""
+    runs = runs_of(tmp_path, result(), result(protocol="additive"), result(protocol="ckks"))
+    for run, content in zip(runs, (b"1", b"1", b"2"), strict=True):
+        (run.folder / "prune_masks.safetensors").write_bytes(content)
+
+    found = utility(runs)
+
+    assert "; plain and additive gave the same prune masks, bit for bit" in found
+    (runs[1].folder / "prune_masks.safetensors").write_bytes(b"3")
+    assert "same prune masks" not in utility(runs)
+
+
+def test_without_an_audit_nothing_is_said_of_leakage(tmp_path):
+    """But that it was not measured, and what is proven."""
+    plain, noisy = runs_of(tmp_path, result(), private(3.0))
+
+    assert learnt([plain], []) == (
+        "What adversaries learn was not measured (no audit of a server is among the inputs), and no run used "
+        "differential privacy, so that nothing bounds what totals and prune masks tell."
+    )
+    assert "1 of 2 runs carry a proven claim, the strongest (3.0, 1e-05)-differential" in learnt([plain, noisy], [])
+
+
+def test_noise_without_a_claim_is_not_called_one(tmp_path):
+    """An epsilon that is not finite is null."""
+    content = private(3.0)
+    content["privacy"]["epsilon"] = None
+
+    found = learnt(runs_of(tmp_path, content), [])
+
+    assert "nothing is proven: their noise is too small for any claim" in found
+
+
+def test_audited_servers_are_given_with_intervals(tmp_path):
+    """Servers alone: what others see is in the matrix."""
+    told = audit_of(tmp_path, audit([cell(), cell("additive", auc=0.7), cell("additive", "public observer", auc=0.99)]))
+
+    found = learnt([], [told])
+
+    assert "tells which of two windows is in with AUC 0.900 [0.850, 0.950] under plain and 0.700" in found
+    assert "0.99" not in found
+    assert "claims were" not in found
+
+
+def test_a_claim_that_breaks_is_shouted(tmp_path):
+    """And one that holds is given with what could be shown at most."""
+    claim = {"epsilon": 8.0, "delta": 1e-5, "adjacency": "window-replace", "adversary": "server"}
+    content = audit([cell("additive, distributed epsilon 8", claim=claim)])
+    held = learnt([], [audit_of(tmp_path / "held", content)])
+    content["claims_p_values_holm"] = {"additive, distributed epsilon 8; server; whitened": 0.01}
+    broken = learnt([], [audit_of(tmp_path / "broken", content)])
+
+    assert "claims were not exceeded (these coins show epsilon 3.04 at most)" in held
+    assert "a claim was EXCEEDED under additive, distributed epsilon 8" in broken
+    assert "not exceeded" not in broken
+
+
+def test_cost_is_given_by_setting(tmp_path):
+    """Bytes of all steps; bits of the submission alone."""
+    runs = runs_of(tmp_path, result(sends=1000), result(protocol="additive", sends=3200))
+
+    assert cost(runs) == (
+        "In a whole run a client sends, at most, 1.04 kB (1.00 bits a weight submitted) under plain and 3.24 kB (3.20 "
+        "bits a weight submitted) under additive."
+    )
+    assert cost([]) == "Cost was not measured: no pruning run is among the inputs."

@@ -1,0 +1,39 @@
+"""Sweeps of the tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.sweep import SweepSpec, run_sweep
+from tests.experiments.conftest import FLAGS, Inputs
+
+NOISE = {"dp": "central", "delta": "1e-5", "adjacency": "client-zero-out"}
+
+
+def tiny_flags(inputs: Inputs, **changed: object) -> dict[str, Any]:
+    """Give the flags of a run on the tiny inputs, as a sweep of Python takes them."""
+    flags: dict[str, Any] = {
+        "model": str(inputs.model),
+        "data": str(inputs.text),
+        "eval-data": str(inputs.eval_text),
+        "public-data": str(inputs.public_text),
+        **{name.removeprefix("--"): value for name, value in FLAGS.items()},
+    }
+    return flags | {name.replace("_", "-"): value for name, value in changed.items()}
+
+
+@pytest.fixture(scope="session")
+def sweep(inputs: Inputs) -> Callable[..., int]:
+    """Run a sweep in this process: ``sweep(out, flag=value, audit=...)``; returns its exit status."""
+
+    def run(
+        out: Path, *, audit: dict[str, object] | None = None, shared_bytes: int = 1 << 28, **changed: object
+    ) -> int:
+        spec = SweepSpec.of(tiny_flags(inputs, **changed), audit=audit)
+        return run_sweep(spec, out, jobs=1, shared_bytes=shared_bytes, quiet=True)
+
+    return run
