@@ -20,7 +20,7 @@ import numpy as np
 
 from attacks.companions import Companions, MatrixNorms, Spread, absent_is_empty
 from attacks.evidence import Kind, MatrixSight, Scoring, Setting, Sight
-from attacks.margins import cutoffs_from, removal_probability, usual_cutoffs
+from attacks.margins import cutoffs_from, removal_probability, shifted_cutoffs, usual_cutoffs
 from attacks.pieces import MEMORY_BYTES, Tally, flat, pieces, require_kind
 
 
@@ -73,7 +73,7 @@ class _MarginLikelihood:
         start = usual_cutoffs(piece.log_weights, norms.usual, share=piece.sparsity)
         usual = self._probability(start, piece, norms.usual, steps=0)
         absent = self._absent(start, piece, norms, usual)
-        present = self._probability(start, piece, norms.present, steps=self._attack.steps)
+        present = self._moved(start, piece, norms, norms.present)
         if self._clients == 1 and not self._noise_variance:
             return mask_line(present, absent)
         return totals_line(present, absent, usual, clients=self._clients, noise_variance=self._noise_variance)
@@ -85,8 +85,13 @@ class _MarginLikelihood:
         if norms.short is None:  # a client with nothing counts as the share removed
             short = np.full_like(usual, np.clip(piece.sparsity, self._attack.least_rate, 1 - self._attack.least_rate))
         else:
-            short = self._probability(start, piece, norms.short, steps=self._attack.steps)
+            short = self._moved(start, piece, norms, norms.short)
         return short if self._is_empty.all() else np.where(self._is_empty[:, None], short, usual)
+
+    def _moved(self, start: np.ndarray, piece: MatrixSight, norms: MatrixNorms, spread: Spread) -> np.ndarray:
+        """Give the probabilities of clients whose log-norms are not the usual ones, (clients, bits)."""
+        cutoffs = shifted_cutoffs(start, piece.log_weights, norms.usual, spread)
+        return self._probability(cutoffs, piece, spread, steps=self._attack.steps)
 
     def _probability(self, start: np.ndarray, piece: MatrixSight, spread: Spread, *, steps: int) -> np.ndarray:
         cutoffs = cutoffs_from(start, piece.log_weights, spread, share=piece.sparsity, steps=steps)
@@ -109,7 +114,7 @@ class MarginLikelihood:
         draws: of companions.
         least_sd: nats, spread of what the model leaves out.
         least_rate: no probability is taken to be nearer to 0 or 1: the model is not that good.
-        steps: of Newton's method for the cutoffs with a candidate, from those without.
+        steps: of Newton's method for the cutoffs with a candidate, from those without moved to first order.
         memory_bytes: for temporary arrays.
     """
 
@@ -119,7 +124,7 @@ class MarginLikelihood:
     draws: int = 256
     least_sd: float = 0.03
     least_rate: float = 1e-3
-    steps: int = 3
+    steps: int = 1
     memory_bytes: int = MEMORY_BYTES
 
     def __post_init__(self) -> None:

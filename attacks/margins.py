@@ -62,6 +62,24 @@ def cutoffs_from(start: np.ndarray, log_weights: np.ndarray, spread: Spread, *, 
     return cutoffs
 
 
+def shifted_cutoffs(start: np.ndarray, log_weights: np.ndarray, usual: Spread, spread: Spread) -> np.ndarray:
+    """Move a usual client's cutoffs with log-norms, to first order: as the weights near the cutoff move on average.
+
+    Args:
+        start: float32 (1, out), of the usual client.
+        log_weights: float32 (out, in).
+        usual: the usual client's log-norms, (1, in).
+        spread: of other clients, (clients, in).
+
+    Returns:
+        float32 (clients, out).
+    """
+    deviations = np.clip(_deviations(start, log_weights, usual)[0], -_FURTHEST, _FURTHEST)
+    density = np.exp(-(deviations**2) / 2) / usual.sd  # above 0: weights of 0 are within the bounds of the clip
+    moved: np.ndarray = start + (spread.mean - usual.mean) @ (density / density.sum(1, keepdims=True)).T
+    return moved.astype(np.float32)
+
+
 def usual_cutoffs(log_weights: np.ndarray, spread: Spread, *, share: float) -> np.ndarray:
     """Find the cutoffs of one usual client (1, in), from scratch: float32 (1, out)."""
     scores = log_weights + spread.mean

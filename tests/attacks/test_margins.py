@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from attacks.companions import Spread
-from attacks.margins import cutoffs_from, normal_cdf, removal_probability, usual_cutoffs
+from attacks.margins import cutoffs_from, normal_cdf, removal_probability, shifted_cutoffs, usual_cutoffs
 
 
 def example(seed=0, clients=3, out=6, width=40):
@@ -64,3 +64,22 @@ def test_a_matrix_of_zeros_has_finite_cutoffs():
     log_weights, spread = example(clients=1)
 
     assert np.isfinite(usual_cutoffs(np.full_like(log_weights, -np.inf), spread, share=0.5)).all()
+
+
+def test_cutoffs_move_with_log_norms_to_first_order():
+    """A small move of log-norms moves cutoffs as solving anew does, but for its square; weights of 0 say nothing."""
+    log_weights, spread = example(out=8, width=200)
+    log_weights[:, 3] = -np.inf
+    usual = Spread(spread.mean[:1], np.full((1, 200), 0.3, np.float32))
+    start = usual_cutoffs(log_weights, usual, share=0.5)
+    step = np.random.default_rng(2).normal(size=(1, 200)).astype(np.float32)
+    step[0, 3] = 1e3  # of a channel that is always removed
+    errors = []
+    for size in (0.04, 0.02):
+        moved = Spread(usual.mean + np.float32(size) * step, usual.sd)
+        solved = cutoffs_from(start, log_weights, moved, share=0.5, steps=20)
+        found = shifted_cutoffs(start, log_weights, usual, moved)
+        assert np.abs(found - solved).max() < 0.2 * np.abs(start - solved).max()
+        errors.append(np.abs(found - solved).max())
+
+    assert errors[1] < 0.5 * errors[0]
