@@ -99,7 +99,7 @@ def open_work(
         InputError: it belongs to another.
     """
     if (out / "result.json").exists():
-        _remove_results(out)
+        remove_results(out)
     try:
         return _claimed(out, config, texts, model_sha256)
     except OtherRun as other:
@@ -109,7 +109,7 @@ def open_work(
             changed = f"what {other.name} names has changed since the run began"
             raise InputError(f"--out {out}: {changed}; add --overwrite") from other
         with WorkFolder(out / "work").locked():
-            _remove_results(out)
+            remove_results(out)
         return _claimed(out, config, texts, model_sha256)
 
 
@@ -119,7 +119,7 @@ def _claimed(out: Path, config: Mapping[str, Any], texts: Mapping[str, Tensor | 
     return work
 
 
-def _remove_results(out: Path) -> None:
+def remove_results(out: Path) -> None:
     """Remove what a run wrote; the result first, so that a kill amid this leaves nothing that looks done."""
     for name in OWN_NAMES:
         for place in (out / name, out / f"{name}.partial"):

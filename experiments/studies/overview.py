@@ -64,14 +64,14 @@ def run(*, out: Path, jobs: int | None, **flags: Any) -> Path:
     """
     given = {name.replace("_", "-"): value for name, value in flags.items() if value is not None}
     epsilon, delta = given.pop("epsilon"), given.pop("delta")
-    shared = given | {"propagate": "dense"}
+    # One group, so that perplexities can be compared: that of the paper, at the server.
+    shared = given | {"propagate": "dense", "group": "layer"}
     noise = {
         "payload": "statistics", "protocol": PRIVATE_UNDER, "dp": "distributed", "epsilon": epsilon, "delta": delta,
         "adjacency": "window-zero-out",
     }  # fmt: skip
-    without_public = {name: value for name, value in shared.items() if name != "public-windows"}
     sweeps = {
-        "protocols": SweepSpec.of(without_public | {"protocol": PROTOCOLS.split(","), "save-votes": True}, audit=AUDIT),
+        "protocols": SweepSpec.of(shared | {"protocol": PROTOCOLS.split(","), "save-votes": True}, audit=AUDIT),
         "noise": SweepSpec.of(shared | noise, audit=NOISY_AUDIT),
     }
     rows = []

@@ -32,6 +32,7 @@ OF_THE_SUM = frozenset(
         "group", "ties", "scale", "save-model", "save-votes", "save-transcript",
     }
 )  # fmt: skip
+OF_THE_CHOICE = frozenset({"sparsity", "pruner", "local-group"})
 
 
 def run_sweep(
@@ -114,7 +115,10 @@ def default_jobs(cells: Sequence[Cell], tasks: Sequence[Task]) -> int:
 
 def likeness(flags: dict[str, str]) -> str:
     """Say which cells or audits share their costly work: those whose likeness is the same text."""
-    return json.dumps({name: value for name, value in flags.items() if name not in OF_THE_SUM}, sort_keys=True)
+    # Statistics of the unpruned model are the same whatever is then removed.
+    is_surveyed = flags.get("payload") == "statistics" and flags.get("schedule") != "iterative"
+    free = OF_THE_SUM | OF_THE_CHOICE if is_surveyed else OF_THE_SUM
+    return json.dumps({name: value for name, value in flags.items() if name not in free}, sort_keys=True)
 
 
 class _Sweep:

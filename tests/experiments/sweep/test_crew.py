@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from experiments.sweep.crew import Queue, _Crew, work_off
+from experiments.sweep.run import likeness
 from experiments.sweep.tasks import Outcome, Task
 from tests.experiments.sweep.conftest import tiny_flags
 
@@ -35,6 +36,16 @@ def test_process_stays_with_what_it_has_shared():
     assert queue.next_for("c").name == "a2"
     assert queue.next_for("a").name == "a3"
     assert queue.next_for("a") is None
+
+
+def test_cells_that_share_are_alike():
+    """Protocols and noise make no difference; sparsity makes one, but not where statistics of all are surveyed once."""
+    votes = [{"sparsity": "0.5"}, {"sparsity": "0.5", "protocol": "ckks", "epsilon": "3"}, {"sparsity": "0.7"}]
+    statistics = [flags | {"payload": "statistics"} for flags in votes]
+
+    assert likeness(votes[0]) == likeness(votes[1]) != likeness(votes[2])
+    assert len({likeness(flags) for flags in statistics}) == 1
+    assert len({likeness(flags | {"schedule": "iterative"}) for flags in statistics}) == 2
 
 
 class Seen:
