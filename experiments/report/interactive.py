@@ -25,7 +25,7 @@ def figure(picture: Picture) -> dict[str, Any]:
 
 def escaped(text: str) -> str:
     """Keep plotly from reading a name as markup, or what stands between dollars as a formula."""
-    return html.escape(text, quote=False)
+    return html.escape(text, quote=False).replace("$", "&#36;")
 
 
 def _curves(drawing: Curves) -> dict[str, Any]:

@@ -1,22 +1,17 @@
-"""What adversaries learn: ROC curves with what could be seen at all, and protocols against adversaries."""
+"""What adversaries learn: protocols against adversaries, every attack, and how claims fare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from attacks.leakage.ceilings import epsilon_delta_tpr, one_run_ceiling, smallest_supported_fpr
 from experiments.audit.matrix import ADVERSARIES
-from experiments.report.audits import Audit, Cell, Claim, Curve
-from experiments.report.document import Axis, Block, Curves, Entry, Grid, Picture, Points, Section, Series, Table, Text
+from experiments.report.audited import Cell
+from experiments.report.audits import Audit
+from experiments.report.document import Block, Entry, Grid, Picture, Points, Section, Table, Text
 from experiments.report.document import Sources as Named
+from experiments.report.roc import roc_pictures
 
-LOWEST = 1e-3
-MOST_CURVES = 6
 MOST_ROWS = 40
-GUIDE_POINTS = 60
-RATES = (1.0, 0.1, 0.01, 0.001, 1e-4)
 
 
 def leakage(audits: Sequence[Audit]) -> Section:
@@ -52,7 +47,7 @@ def _audit(audit: Audit) -> list[Block]:
             Text(f"The blind baseline beats chance on {', '.join(audit.alarms)}: there the game itself leaks.")
         )
     blocks.append(_matrix(audit))
-    blocks += _rocs(audit)
+    blocks += roc_pictures(audit)
     blocks.append(_attacks(audit))
     not_made = {
         f"{cell.sees}: {name} was not made: {why}" for cell in audit.cells for name, why in cell.not_made.items()
@@ -92,7 +87,7 @@ def _matrix(audit: Audit) -> Picture:
                     cell.sees,
                     cell.best.name,
                     str(cell.best.auc),
-                    _claim(cell.claim) or f"none: {cell.no_claim}",
+                    f"none: {cell.no_claim}" if cell.claim is None else str(cell.claim),
                     fate(audit, cell),
                     Named((audit.name,)),
                 )
@@ -107,10 +102,6 @@ def _square(cell: Cell) -> str:
     return "refused" if value is None else f"{value:.3f}"
 
 
-def _claim(claim: Claim | None) -> str:
-    return "" if claim is None else f"epsilon {claim.epsilon:.3g}, delta {claim.delta:g}, {claim.adjacency}"
-
-
 def fate(audit: Audit, cell: Cell) -> str:
     """Say how a cell's claim fares under all attacks that were tried."""
     if cell.claim is None:
@@ -118,98 +109,14 @@ def fate(audit: Audit, cell: Cell) -> str:
     broken = audit.exceeded_by(cell)
     if broken:
         return f"EXCEEDED by {', '.join(broken)}"
-    most = max((attack.most or 0.0 for attack in cell.attacks), default=0.0)
-    if most < cell.claim.epsilon:
-        return f"not exceeded (these coins show epsilon {most:.2f} at most)"
+    if most_shown(cell) < cell.claim.epsilon:
+        return f"not exceeded (these coins show epsilon {most_shown(cell):.2f} at most)"
     return "not exceeded"
 
 
-def _rocs(audit: Audit) -> list[Block]:
-    """Draw every view once, in pictures of one claim each."""
-    found: list[Block] = []
-    if any(cell.curve is None for cell in audit.cells):
-        found.append(
-            Text(f"{audit.name} was written by a version that kept no curves: its folder's own roc.png shows them.")
-        )
-    drawn = 0
-    for claim in dict.fromkeys(cell.claim for cell in audit.cells):
-        views = {cell.sees: cell for cell in audit.cells if cell.claim == claim and cell.curve is not None}
-        cells = list(views.values())
-        for start in range(0, len(cells), MOST_CURVES):
-            found.append(_roc(audit, claim, cells[start : start + MOST_CURVES], drawn))
-            drawn += 1
-    return found
-
-
-def _roc(audit: Audit, claim: Claim | None, cells: Sequence[Cell], number: int) -> Picture:
-    curves = [(cell, cell.curve) for cell in cells if cell.curve is not None]
-    supported = smallest_supported_fpr(min(curve.independent for _, curve in curves), level=audit.level)
-    lowest = min(LOWEST, supported / 2)
-    series = [
-        Series(
-            name=f"{cell.sees}: AUC {cell.best.auc.value or 0:.3f} ({cell.best.name})",
-            # A rate of 0 has no place on a logarithmic axis: the curve comes in from beyond its left end.
-            x=tuple(max(rate, lowest / 10) for rate in curve.false),
-            y=tuple(max(rate, lowest / 10) for rate in curve.true),
-            shape="steps",
-        )
-        for cell, curve in curves
-    ]
-    coins = min(curve.coins for _, curve in curves)
-    title = "no claim" if claim is None else f"claimed {_claim(claim)}"
-    ticks = tuple((rate, f"{100 * rate:g} %") for rate in RATES if rate >= lowest)
-    return Picture(
-        key=f"roc-{audit.name.lower()}-{number}",
-        title=f"{audit.name}: ROC of the strongest attack on each view, {title}",
-        says=f"True against false positive rate, both logarithmic. Left of {100 * supported:.3g} % these runs show "
-        f"nothing. At least {coins:,} coins a view. " + " ".join(_in_words(cell, curve) for cell, curve in curves),
-        drawing=Curves(
-            Axis("false positive rate", True, lowest, 1.0, ticks),
-            Axis("true positive rate", True, lowest, 1.15, ticks),
-            (*series, *_limits(lowest, claim, coins=coins, level=audit.level)),
-            unseen=(lowest, min(supported, 1.0), f"below {100 * supported:.3g} %: too few independent non-members"),
-        ),
-        table=Table(
-            "True positive rates at fixed false positive rates",
-            ("what is seen", "attack", *(f"at {100 * rate:g} %" for rate, _ in curves[0][0].best.rates), "from"),
-            tuple(
-                (cell.sees, cell.best.name, *(str(figure) for _, figure in cell.best.rates), Named((audit.name,)))
-                for cell, _ in curves
-                if len(cell.best.rates) == len(curves[0][0].best.rates)
-            ),
-        ),
-    )
-
-
-def _in_words(cell: Cell, curve: Curve) -> str:
-    at = max((true for false, true in zip(curve.false, curve.true, strict=True) if false <= 0.1), default=0.0)
-    return f"{cell.sees}: {100 * at:.0f} % of members found at a false positive rate of at most 10 %."
-
-
-def _limits(lowest: float, claim: Claim | None, *, coins: int, level: float) -> list[Series]:
-    """Draw guessing, the greatest epsilon that so many coins can show, and the curve of the claim."""
-    false = np.geomspace(lowest, 1, GUIDE_POINTS)
-    delta = 0.0 if claim is None else claim.delta
-    ceiling = one_run_ceiling(coins, delta=delta, level=level)
-
-    def line(name: str, values: np.ndarray, *, is_claim: bool = False) -> Series:
-        return Series(name=name, x=_plain(false), y=_plain(values), role="claim" if is_claim else "limit")
-
-    found = [
-        line("guessing", false),
-        line(
-            f"epsilon {ceiling:.2f}: the most that {coins:,} coins show",
-            epsilon_delta_tpr(false, epsilon=ceiling, delta=delta),
-        ),
-    ]
-    if claim is not None:
-        allowed = epsilon_delta_tpr(false, epsilon=claim.epsilon, delta=claim.delta)
-        found.append(line(f"claimed: {_claim(claim)}", allowed, is_claim=True))
-    return found
-
-
-def _plain(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(f"{value:.5g}") for value in values)
+def most_shown(cell: Cell) -> float:
+    """Give the greatest epsilon that any attack could have shown on so many coins."""
+    return max(attack.most or 0.0 for attack in cell.attacks)
 
 
 def _attacks(audit: Audit) -> Table:
@@ -258,11 +165,13 @@ def _other(audit: Audit) -> list[Block]:
 
 
 def numbers_in(value: object, place: str = "") -> list[tuple[str, float]]:
-    """List numbers in a nest of objects, with where they stand; lists are left out."""
+    """List numbers in a nest of objects and lists of objects, with where they stand; lists of numbers are left out."""
     if isinstance(value, bool):
         return []
     if isinstance(value, int | float):
         return [(place, float(value))]
+    if isinstance(value, list):
+        value = {str(number): entry for number, entry in enumerate(value, start=1) if isinstance(entry, dict)}
     if isinstance(value, dict):
         return [
             each

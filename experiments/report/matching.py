@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.audit.matrix import PUBLIC, READERS, SERVER
-from experiments.report.audits import Audit, Cell
+from experiments.report.audited import Cell
+from experiments.report.audits import Audit
 from experiments.report.runs import Run
 
 # Adversaries that nobody helps, by where the noise is added: chosen here, not by what they reach.

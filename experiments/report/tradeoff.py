@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experiments.report.audits import Audit, Cell
+from experiments.report.audited import Cell
+from experiments.report.audits import Audit
 from experiments.report.document import Axis, Block, Curves, Picture, Section, Series, Table, Text
 from experiments.report.document import Sources as Named
 from experiments.report.groups import Panel, Setting, names_of, panels_of, settings_of

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.report.audits import Audit, Cell
+from experiments.audit.matrix import SERVER
+from experiments.report.audited import Cell
+from experiments.report.audits import Audit
 from experiments.report.document import Points, Section
 from experiments.report.groups import Setting, panels_of, settings_of
 from experiments.report.intervals import listed, size
-from experiments.report.leakage import fate
+from experiments.report.leakage import most_shown
 from experiments.report.matching import BY_PLACE
 from experiments.report.runs import Run
 from experiments.report.saved import masks_digest
@@ -98,22 +100,37 @@ def learnt(runs: Sequence[Run], audits: Sequence[Audit]) -> str:
         return (
             f"What adversaries learn was not measured (no audit of a server is among the inputs), and {_claims(runs)}."
         )
-    audit, cells = played[0][0], [(audit, cell) for audit, cell in played if cell.best.auc.value is not None]
-    if len(cells) > MOST_NAMED:
+    cells = [(audit, cell) for audit, cell in played if cell.best.auc.value is not None]
+    if not cells:
+        told = "that these coins cannot give"
+    elif len(cells) > MOST_NAMED:
         told = _range(cells)
     else:
         told = listed([f"{cell.best.auc} under {_name(cell, each, audits)}" for each, cell in cells])
     games = list(dict.fromkeys(f"{each.adjacency}, knowledge {each.knowledge}" for each, _ in played))
-    strongest = "the first attack named" if audit.run_config is not None else "the strongest attack"
+    is_recorded = {audit.run_config is not None for audit, _ in played}
+    strongest = " or ".join(
+        "the first attack named" if each else "the strongest attack" for each in sorted(is_recorded)
+    )
     broken = [cell for each, cell in played if each.exceeded_by(cell)]
     held = [(each, cell) for each, cell in played if cell.claim is not None and cell not in broken]
     fates = f"; a claim was EXCEEDED under {listed([cell.configuration for cell in broken])}" if broken else ""
     if held and not broken:
-        fates = f"; claims were {listed(list(dict.fromkeys(fate(each, cell) for each, cell in held)))}"
+        fates = f"; no claim was exceeded{_unseen([cell for _, cell in held])}"
     return (
         f"A server that nobody helps tells {_what(played)} with AUC {told} (0.5 is guessing; {strongest}; "
         f"{'; '.join(games)}){fates}; {_claims(runs)}."
     )
+
+
+def _unseen(cells: Sequence[Cell]) -> str:
+    """Say for how many claims the coins could not have shown that they are exceeded."""
+    pairs = [(cell, most_shown(cell)) for cell in cells]
+    short = [most for cell, most in pairs if cell.claim is not None and most < cell.claim.epsilon]
+    if not short:
+        return ""
+    which = "any" if len(short) == len(cells) else f"{len(short)} of {len(cells)}"
+    return f", but for {which} the coins could not have shown it: epsilon {_range_of(short)} at most"
 
 
 def _what(played: Sequence[tuple[Audit, Cell]]) -> str:
@@ -125,11 +142,16 @@ def _what(played: Sequence[tuple[Audit, Cell]]) -> str:
 def _range(cells: Sequence[tuple[Audit, Cell]]) -> str:
     ordered = sorted(cells, key=lambda pair: pair[1].best.auc.value or 0.0)
     low, high = ordered[0][1], ordered[-1][1]
-    return f"between {low.best.auc} ({low.configuration}) and {high.best.auc} ({high.configuration})"
+    return f"between {low.best.auc} ({_whose(low)}) and {high.best.auc} ({_whose(high)})"
 
 
 def _name(cell: Cell, audit: Audit, audits: Sequence[Audit]) -> str:
-    return cell.configuration if len(audits) == 1 else f"{cell.configuration} ({audit.name})"
+    return _whose(cell) if len(audits) == 1 else f"{_whose(cell)} ({audit.name})"
+
+
+def _whose(cell: Cell) -> str:
+    """Name a configuration, and who sees it where that is not the server."""
+    return cell.configuration if cell.adversary == SERVER else f"{cell.configuration} to {cell.adversary}"
 
 
 def _claims(runs: Sequence[Run]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import ABORTED
+from experiments.report.intervals import Spread
 from experiments.studies import sweep_study
 from experiments.studies.findings import Line, Row, Sentence, chosen, over_seeds, paired, summarise, told, value_of
 from experiments.studies.panels import Panel, Series
@@ -38,6 +39,7 @@ FIGURES = {
     "client seconds": "seconds_client_max",
     "server seconds": "seconds_server",
 }
+ABORTS = "aborts"
 COMPARED = {
     "perplexity_federated": "perplexity",
     "seconds_server": "seconds of the server",
@@ -76,8 +78,8 @@ def found(rows: Sequence[Row]) -> Found:
         lines=lines,
         panels=[
             _panel(rows, settings, "perplexity_federated", "perplexity of runs that did not abort"),
-            _panel(rows, settings, "seconds_server", "seconds of the server", is_log=True),
-            _panel(rows, settings, "kilobytes_up", "kB that the client with the most sends"),
+            _panel(rows, settings, "seconds_server", "seconds of the server"),
+            _panel(rows, settings, ABORTS, "share of runs that abort"),
         ],
         sentences=[sentence for setting in settings for sentence in _sentences(rows, setting)],
         digits={"survivors": 1, "kB up": 0, "client seconds": 3, "server seconds": 3},
@@ -127,12 +129,23 @@ def _words(setting: tuple[str, ...]) -> str:
     return f"{protocol}, {clients} clients at {sparsity}, threshold {threshold}"
 
 
-def _panel(
-    rows: Sequence[Row], settings: Sequence[tuple[str, ...]], figure: str, words: str, *, is_log: bool = False
-) -> Panel:
+def _panel(rows: Sequence[Row], settings: Sequence[tuple[str, ...]], figure: str, words: str) -> Panel:
     places = list(dict.fromkeys(row["dropout"] for row in rows))
+
+    def spread_at(setting: tuple[str, ...], place: str) -> Spread | None:
+        of = _of(rows, setting, place)
+        if figure == ABORTS:
+            return (
+                Spread(sum(row.get("status") == ABORTED for row in of) / len(of), None, None, len(of)) if of else None
+            )
+        return over_seeds(chosen(of), figure)
+
+    varied = [number for number in range(len(BY) - 1) if len({setting[number] for setting in settings}) > 1]
     series = [
-        Series(_words(setting), {place: over_seeds(chosen(_of(rows, setting, place)), figure) for place in places})
+        Series(
+            ", ".join(f"{BY[number].replace('_', ' ')} {setting[number]}" for number in varied) or setting[0],
+            {place: spread_at(setting, place) for place in places},
+        )
         for setting in settings
     ]
-    return Panel(words, "share that leaves, at which step", words, series, is_log=is_log)
+    return Panel(words, "share that leaves, at which step", words, series)

@@ -22,7 +22,9 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#000000", "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
 )
 REFERENCES = ((0, (1, 1.5)), (0, (5, 2)), (0, (5, 2, 1, 2)), "-")
-SHIFT = 0.09  # between the series of one category
+SHIFT = 0.09  # between the series of one place
+WIDE = 10
+MOST_LETTERS = 40  # that stand side by side under a panel
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Panel:
         y_label: of the figures.
         series: at most as many as there are styles.
         references: by name, the height of a line across.
-        is_log: whether heights are on a logarithmic scale; places that are numbers always are.
+
+    Heights are on a logarithmic scale where the largest is many times the smallest; places that are numbers always are.
     """
 
     title: str
@@ -56,7 +59,6 @@ class Panel:
     y_label: str
     series: Sequence[Series]
     references: Mapping[str, float] = field(default_factory=dict)
-    is_log: bool = False
 
     def __post_init__(self) -> None:
         """Check that series can be told apart.
@@ -67,9 +69,15 @@ class Panel:
         if len(self.series) > len(STYLES):
             raise ValueError(f"series={len(self.series)} must be at most {len(STYLES)}")
 
+    @property
+    def is_log(self) -> bool:
+        """Whether heights are on a logarithmic scale."""
+        means = [each.mean for series in self.series for each in series.points.values() if each is not None]
+        return bool(means) and min(means) > 0 and max(means) > WIDE * min(means)
+
 
 def draw(panels: Sequence[Panel], file: Path) -> None:
-    """Write the picture, panels side by side.
+    """Write the picture, panels side by side; one legend for all where they have the same series.
 
     Args:
         panels: at least one.
@@ -79,9 +87,16 @@ def draw(panels: Sequence[Panel], file: Path) -> None:
     from matplotlib.figure import Figure
 
     with rc_context(SETTINGS | {"svg.hashsalt": file.stem, "text.parse_math": False}):
-        figure = Figure(figsize=(4.4 * len(panels), 4.4), layout="constrained")
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        figure = Figure(figsize=(max(5.4, 4.4 * len(panels)), 4.4), layout="constrained")
+        every = list(figure.subplots(1, len(panels), squeeze=False)[0])
+        for axes, panel in zip(every, panels, strict=True):
             _draw_panel(axes, panel)
+        legends = [axes.get_legend_handles_labels() for axes in every]
+        if all(names == legends[0][1] for _, names in legends):
+            figure.legend(*legends[0], loc="outside lower center", ncols=5, frameon=False, fontsize="small")
+        else:
+            for axes in every:
+                axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
@@ -89,59 +104,50 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     places = list(dict.fromkeys(place for series in panel.series for place in series.points))
     are_categories = any(isinstance(place, str) for place in places)
     for number, (series, style) in enumerate(zip(panel.series, STYLES, strict=False)):
-        shift = (number - (len(panel.series) - 1) / 2) * SHIFT if are_categories else 0.0
+        shift = (number - (len(panel.series) - 1) / 2) * SHIFT
         found = {place: each for place, each in series.points.items() if each is not None}
-        spots = [places.index(place) + shift if are_categories else float(place) for place in found]
-        look = dict(style) | ({"linestyle": "none"} if are_categories else {})
+        lengths = [_lengths(each, is_log=panel.is_log) for each in found.values()]
         axes.errorbar(
-            spots,
+            [places.index(place) + shift if are_categories else float(place) * 2 ** (shift / 2) for place in found],
             [each.mean for each in found.values()],
-            yerr=[_below(found.values(), is_log=panel.is_log), _above(found.values())],
+            yerr=[[low for low, _ in lengths], [high for _, high in lengths]],
             label=series.name,
             capsize=2.5,
             linewidth=1.4,
             markersize=5,
             elinewidth=1,
-            **look,
+            **(style | ({"linestyle": "none"} if are_categories else {})),
         )
     for (name, height), dashes in zip(panel.references.items(), REFERENCES, strict=False):
         axes.axhline(height, linestyle=dashes, color="#5A5F66", linewidth=1.1, label=name, zorder=1)
-    _label(axes, panel, places if are_categories else sorted(float(place) for place in places))
-
-
-def _below(found: Any, *, is_log: bool) -> list[float]:
-    """Give the lengths of intervals downwards; on a logarithmic scale no longer than to a tenth of the mean."""
-    most = [0.9 * abs(each.mean) if is_log else float("inf") for each in found]
-    return [
-        0.0 if each.low is None else min(each.mean - each.low, limit) for each, limit in zip(found, most, strict=True)
-    ]
-
-
-def _above(found: Any) -> list[float]:
-    return [0.0 if each.high is None else each.high - each.mean for each in found]
-
-
-def _label(axes: Axes, panel: Panel, places: Sequence[Any]) -> None:
-    is_turned = sum(len(place) for place in places if isinstance(place, str)) > 40
     axes.set_title(panel.title, fontsize="medium")
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
-    if any(isinstance(place, str) for place in places):
-        axes.set_xticks(range(len(places)), [str(place) for place in places])
-        axes.set_xlim(-0.6, len(places) - 0.4)
-        if is_turned:
-            axes.tick_params(axis="x", labelrotation=35)
-            for text in axes.get_xticklabels():
-                text.set_horizontalalignment("right")
-    else:
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(places, [f"{place:g}" for place in places])
-        axes.minorticks_off()
+    _mark_places(axes, places)
     if panel.is_log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: "")
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(axis="y", which="major", linewidth=0.5, color="#DDDDDD")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.4 if is_turned else -0.15), ncols=2
-    )
+
+
+def _lengths(each: Spread, *, is_log: bool) -> tuple[float, float]:
+    """Give the lengths of an interval down and up; on a logarithmic scale down to no less than a tenth of the mean."""
+    if each.low is None or each.high is None:
+        return 0.0, 0.0
+    down = each.mean - each.low
+    return min(down, 0.9 * each.mean) if is_log else down, each.high - each.mean
+
+
+def _mark_places(axes: Axes, places: Sequence[Any]) -> None:
+    names = [place for place in places if isinstance(place, str)]
+    if not names:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted(places), [f"{place:g}" for place in sorted(places)])
+        axes.minorticks_off()
+        return
+    is_turned = sum(map(len, names)) > MOST_LETTERS
+    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if is_turned else {}
+    axes.set_xticks(range(len(names)), names, **turned)
+    axes.set_xlim(-0.6, len(names) - 0.4)

@@ -29,6 +29,7 @@ AXES = {
 MINUTES = "about 20 minutes on two cores"
 MANY, FEW = "16", "8"  # clients of the table of methods, and of that of windows
 STANDARD_WINDOWS = "2"
+SWEEPS = ("methods", "clients", "windows")
 BASELINES = "dense,central,local"
 BY = ("sweep", "sparsity", "schedule", "group", "clients", "windows_per_client")
 FIGURES = {
@@ -76,9 +77,7 @@ def run(*, out: Path, **flags: Any) -> Found:
         baselines=BASELINES,
     )
     rows = [
-        row
-        for label, spec in (("methods", methods), ("clients", clients), ("windows", windows))
-        for row in asked.rows(label, spec)
+        row for label, spec in zip(SWEEPS, (methods, clients, windows), strict=True) for row in asked.rows(label, spec)
     ]
     return sweep_study.conclude("paper", found(rows, sparsity=first), rows, out=out)
 
@@ -90,8 +89,12 @@ def found(rows: Sequence[Row], *, sparsity: str) -> Found:
         rows: of the three sweeps.
         sparsity: that of clients, windows and the picture of methods.
     """
+    sparsities = list(dict.fromkeys(str(row["sparsity"]) for row in rows))
     return Found(
-        lines=summarise(rows, by=BY, figures=FIGURES),
+        lines=sorted(
+            summarise(rows, by=BY, figures=FIGURES),
+            key=lambda line: (SWEEPS.index(line.setting["sweep"]), sparsities.index(line.setting["sparsity"])),
+        ),
         panels=[
             _methods_panel(rows, sparsity),
             _counts_panel(rows, "clients", "clients", "number of clients"),
@@ -162,9 +165,7 @@ def _methods_panel(rows: Sequence[Row], sparsity: str) -> Panel:
                 for group in groups
             }
             series.append(Series(f"{schedule}{words}", points))
-    return Panel(
-        f"methods, sparsity {sparsity}", "comparison group", "perplexity", series, _references(own), is_log=True
-    )
+    return Panel(f"methods, sparsity {sparsity}", "comparison group", "perplexity", series, _references(own))
 
 
 def _counts_panel(rows: Sequence[Row], label: str, name: str, words: str) -> Panel:

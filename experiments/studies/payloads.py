@@ -8,6 +8,7 @@ no private text: public-only, where public text is named (the demo brings its ow
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from experiments.studies.panels import Panel, Series
 from experiments.studies.sweep_study import Asked, Found
 
 NOISELESS = "none"
+OF_NOISE = ("dp", "epsilon", "adjacency", "delta")
 AXES = {
     "payload": "votes,statistics,units",
     "epsilon": f"{NOISELESS},1,3,8",
@@ -35,11 +37,13 @@ FIGURES = {
     "magnitude": "perplexity_magnitude",
     "noise multiplier": "noise_multiplier_found",
 }
+PERPLEXITIES = ("perplexity_federated", "perplexity_public", "perplexity_magnitude")
+LOG = "log perplexity"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the study's flags."""
-    sweep_study.add_flags(parser, AXES, minutes=MINUTES)
+    sweep_study.add_flags(parser, AXES, minutes=MINUTES, defaults={"public-windows": PUBLIC_WINDOWS})
 
 
 def run(*, out: Path, **flags: Any) -> Found:
@@ -52,12 +56,12 @@ def run(*, out: Path, **flags: Any) -> Found:
     Raises:
         InputError: a flag is refused, or no run has a result.
     """
-    if flags["public_windows"] is None:
-        flags |= {"public_windows": PUBLIC_WINDOWS}
     asked = Asked.of(flags, out=out, axes=AXES)
+    axes = {"dp": ("central",), **asked.axes}
+    if axes["epsilon"] == (NOISELESS,):
+        axes = {name: values for name, values in axes.items() if name not in OF_NOISE}
     spec = asked.spec(
-        **{name.replace("-", "_"): values for name, values in asked.axes.items()},
-        dp="central",
+        **axes,
         propagate="dense",
         baselines="dense,central,public,magnitude",
     )
@@ -67,7 +71,7 @@ def run(*, out: Path, **flags: Any) -> Found:
 
 def found(rows: Sequence[Row]) -> Found:
     """Read the rows."""
-    rows = [row | {"epsilon": f"{float(row['epsilon']):g}" if row.get("epsilon") else NOISELESS} for row in rows]
+    rows = [_named(row) for row in rows]
     settings = list(dict.fromkeys((str(row["sparsity"]), row["clients"]) for row in rows))
     return Found(
         lines=summarise(rows, by=BY, figures=FIGURES),
@@ -75,6 +79,12 @@ def found(rows: Sequence[Row]) -> Found:
         sentences=[sentence for setting in settings for sentence in _sentences(rows, *setting)],
         notes=("no ledger was charged: runs with noise are simulations and no claim about anybody",),
     )
+
+
+def _named(row: Row) -> Row:
+    """Name the run without noise, and take logarithms: noisy votes spread over powers of ten."""
+    logs = {f"log_{name}": math.log(row[name]) for name in PERPLEXITIES if row.get(name) is not None}
+    return row | logs | {"epsilon": f"{float(row['epsilon']):g}" if row.get("epsilon") else NOISELESS}
 
 
 def _sentences(rows: Sequence[Row], sparsity: str, clients: int) -> list[Sentence]:
@@ -88,11 +98,13 @@ def _sentences(rows: Sequence[Row], sparsity: str, clients: int) -> list[Sentenc
         level = "without noise" if epsilon == NOISELESS else f"epsilon {epsilon}"
         for payload in payloads:
             name = f"{payload}, {level}, {clients} clients at {sparsity},"
+            ours = f"log_{FIGURES['perplexity']}"
             if payload != payloads[0]:
-                sentences += told(name, payloads[0], paired(of[payload], "perplexity_federated", of[payloads[0]]))
-            for other, words in (("public", "public-only"), ("magnitude", "magnitude")):
-                difference = paired(of[payload], "perplexity_federated", of[payload], f"perplexity_{other}")
-                sentences += told(name, words, difference)
+                sentences += told(name, payloads[0], paired(of[payload], ours, of[payloads[0]]), what=LOG)
+            for other in ("public-only", "magnitude"):
+                if other != "magnitude" or payload != "units":  # that baseline removes weights
+                    difference = paired(of[payload], ours, of[payload], f"log_{FIGURES[other]}")
+                    sentences += told(name, other, difference, what=LOG)
     return sentences
 
 
@@ -107,7 +119,7 @@ def _panel(rows: Sequence[Row], sparsity: str, clients: int) -> Panel:
     weights = [row for row in own if row["payload"] == own[0]["payload"] and row["epsilon"] == own[0]["epsilon"]]
     lines = {name: over_seeds(weights, f"perplexity_{name}") for name in ("dense", "public", "magnitude")}
     references = {f"{name} ({own[0]['payload']})": each.mean for name, each in lines.items() if each is not None}
-    return Panel(f"{clients} clients, sparsity {sparsity}", "epsilon", "perplexity", series, references, is_log=True)
+    return Panel(f"{clients} clients, sparsity {sparsity}", "epsilon", "perplexity", series, references)
 
 
 def _number(level: str) -> float:

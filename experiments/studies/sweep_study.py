@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -31,7 +32,7 @@ from experiments.sweep.values import split_values
 from fedprllm_secure.errors import InputError
 
 # Flags of prune that every study passes on as they are, and what they are where they are not given.
-PASSED_ON: Mapping[str, str | None] = {
+PASSED_ON: dict[str, str | None] = {
     "model": "demo",
     "model-sha256": None,
     "data": "demo",
@@ -122,13 +123,20 @@ class Found:
     notes: Sequence[str] = ()
 
 
-def add_flags(parser: argparse.ArgumentParser, axes: Mapping[str, str], *, minutes: str) -> None:
+def add_flags(
+    parser: argparse.ArgumentParser,
+    axes: Mapping[str, str],
+    *,
+    minutes: str,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Add the flags of every study, and one for each flag of prune that this one varies.
 
     Args:
         parser: of the study.
         axes: by name of a flag of prune, the values that it has by default.
         minutes: what the study takes as it is, in words.
+        defaults: of flags that are passed on, where this study's are others.
     """
     parser.epilog = f"As it is, on the demo model: {minutes}. Killed, it continues by the same command."
     parser.add_argument("--seeds", default="0-2", metavar="LIST", help="such as 0-4; default 0-2: three")
@@ -137,7 +145,7 @@ def add_flags(parser: argparse.ArgumentParser, axes: Mapping[str, str], *, minut
     for name, default in axes.items():
         parser.add_argument(f"--{name}", default=default, metavar="LIST", help=f"values to study; default {default}")
     passed = parser.add_argument_group("flags of prune, for every run")
-    for name, standard in PASSED_ON.items():
+    for name, standard in {**PASSED_ON, **defaults}.items():
         text = f"{actions[name].help}" + (f"; here default {standard}" if standard else "")
         passed.add_argument(f"--{name}", default=standard, metavar="VALUE", help=text)
 
@@ -156,7 +164,8 @@ def conclude(name: str, found: Found, rows: Sequence[Row], *, out: Path) -> Foun
     """
     failed = [row for row in rows if row["state"] != DONE]
     if len(failed) == len(rows):
-        raise InputError(f"no run of the study has a result; the first says: {rows[0]['error']}" if rows else "no run")
+        says = f"; the first says: {rows[0]['error']}" if rows else ", for there is none"
+        raise InputError(f"no run of the study has a result{says}")
     flat = [line.flat() for line in found.lines]
     (out / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in flat))
     with (out / f"{name}.csv").open("w", newline="") as file:

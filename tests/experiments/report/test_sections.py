@@ -215,12 +215,15 @@ def test_matrix_has_protocols_and_adversaries(document):
 
 def test_other_games_show_their_figures(tmp_path):
     """As they stand in the file."""
-    content = audit() | {"game": {"name": "domain"}, "figures": {"accuracy": 0.75, "by": {"a": 1}, "list": [1, 2]}}
+    content = audit() | {
+        "game": {"name": "domain"},
+        "figures": {"accuracy": 0.75, "by": {"a": 1}, "list": [1, 2], "each": [{"b": 2}]},
+    }
     content.pop("cells")
     [text, table] = leakage([Audit.read(put(tmp_path / "audit", content), name="A1")]).blocks
 
     assert "domain" in text.words
-    assert table.rows == (("accuracy", "0.75"), ("by, a", "1"))
+    assert table.rows == (("accuracy", "0.75"), ("by, a", "1"), ("each, 1, b", "2"))
     assert numbers_in(True) == numbers_in("3") == []
 
 
@@ -281,27 +284,20 @@ def test_every_figure_has_its_command(document):
     assert commands[0].line.startswith("fedprllm prune --model tiny --data texts.txt --clients 4")
 
 
-def test_asked_says_what_was_varied(document):
+def test_asked_says_what_was_varied(document, tmp_path):
     """And what was not."""
     said = words(section(document, "asked"))
+    content = audit() | {"figures": {}}
+    for name in ("cells", "game"):
+        content.pop(name)
+    of_masks = Audit.read(put(tmp_path, content), name="A1")
 
     assert "9 pruning runs, 2 audits, 1 cell of sweeps without a result" in said
     assert "In all runs: model tiny abababab; data texts.txt; clients 4" in said
     assert "protocol: plain, additive, ckks; differential privacy: no DP, epsilon 1, epsilon 3" in said
     assert "seeds: 0, 1, 2" in said
     assert "A2: what adversaries of plain and additive, distributed epsilon 3 learn" in said
-    assert "given masks" in words(asked([], [_of_masks()], []))
-
-
-def _of_masks():
-    """Read an audit of given masks."""
-    import tempfile
-    from pathlib import Path
-
-    content = audit() | {"figures": {}}
-    for name in ("cells", "game"):
-        content.pop(name)
-    return Audit.read(put(Path(tempfile.mkdtemp()), content), name="A1")
+    assert "given masks" in words(asked([], [of_masks], []))
 
 
 def test_shapes_are_checked():

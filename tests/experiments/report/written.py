@@ -142,7 +142,7 @@ def measured(value: float | None, *, width: float = 0.05) -> dict[str, Any]:
     return {"value": value, "interval": {"low": value - width, "high": value + width}, "reason": None}
 
 
-def attack(name: str, auc: float) -> dict[str, Any]:
+def attack(name: str, auc: float | None) -> dict[str, Any]:
     """Give an attack's report."""
     return {
         "attack": name,

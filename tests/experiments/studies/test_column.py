@@ -143,7 +143,9 @@ def test_table_picture_and_conclusions_are_written(setting, tmp_path, capsys):
 
 def verdict_of(position: float, magnitude: float) -> str:
     """The verdict where each conflict of groups costs so much by either order of ties, above 30."""
-    conflicts = {name: level for each in column.CONFLICTS for name, level in zip(each, (position, magnitude, 30.0))}
+    conflicts = {
+        name: level for each in column.CONFLICTS for name, level in zip(each, (position, magnitude, 30.0), strict=True)
+    }
     found = [
         Value(seed=seed, variant=variant, measure="perplexity", place="model", value=value + seed / 100)
         for variant, value in conflicts.items()
