@@ -35,6 +35,12 @@ MAY_USE = {
         "flwr",
         "tenseal",
         "threadpoolctl",
+        "filelock",
+        "jinja2",
+        "markupsafe",
+        "plotly",
+        "pyarrow",
+        "yaml",
     },
 }
 ENCRYPTION_FILES = {"homomorphic/ciphertexts.py"}

@@ -66,7 +66,7 @@ def chosen(rows: Sequence[Row], **setting: object) -> list[Row]:
     return [
         row
         for row in rows
-        if all(value_of(row, name) == value for name, value in wanted.items())
+        if row["state"] == DONE and all(value_of(row, name) == value for name, value in wanted.items())
     ]
 
 
