@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test lint types clean
 
 demo: $(VENV)/run.done
-	$(BIN)/fedprllm prune --model demo --data demo --clients 8 --sparsity 0.6 --out demo-run
+	$(BIN)/fedprllm study overview --out demo-run
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest -q -n auto

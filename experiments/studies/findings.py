@@ -130,7 +130,7 @@ def told(left: str, right: str, difference: Spread | None, *, what: str = "perpl
 
     Args:
         left: what is looked at, in words that begin a sentence.
-        right: what it is compared with.
+        right: what it is compared with, without a comma at its end.
         difference: left less right, over seeds.
         what: the figure.
     """

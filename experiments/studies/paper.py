@@ -26,7 +26,7 @@ AXES = {
     "clients": "2,4,8,16,32,64",
     "windows-per-client": "1,2,4,8,16",
 }
-MINUTES = "about 20 minutes on two cores"
+MINUTES = "about 10 minutes on two cores"
 MANY, FEW = "16", "8"  # clients of the table of methods, and of that of windows
 STANDARD_WINDOWS = "2"
 SWEEPS = ("methods", "clients", "windows")
@@ -140,18 +140,22 @@ def _of_counts(rows: Sequence[Row]) -> list[Sentence]:
             of = chosen(own, **{name: count})
             for other in ("local_mean", "central"):
                 sentences += told(
-                    f"federated, {count} {words},",
+                    f"federated, {_counted(count, words)},",
                     other.replace("local_mean", "local-only"),
                     paired(of, "perplexity_federated", of, f"perplexity_{other}"),
                 )
         if len(counts) > 1:
             fewest, most = chosen(own, **{name: counts[0]}), chosen(own, **{name: counts[-1]})
             sentences += told(
-                f"federated, {counts[-1]} {words},",
-                f"federated, {counts[0]},",
+                f"federated, {_counted(counts[-1], words)},",
+                f"federated, {_counted(counts[0], words)}",
                 paired(most, "perplexity_federated", fewest),
             )
     return sentences
+
+
+def _counted(count: int, words: str) -> str:
+    return f"{count} {words.replace('windows', 'window').replace('clients', 'client') if count == 1 else words}"
 
 
 def _methods_panel(rows: Sequence[Row], sparsity: str) -> Panel:

@@ -8,9 +8,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from experiments.studies import column
+from experiments.studies import column, column_answer
 from experiments.studies.channel_shares import remove_from_channels, removed_by_tenths
-from experiments.studies.column import MASKS, Matrix
+from experiments.studies.column_masks import MASKS, Matrix
 from experiments.studies.measured import Value, Values
 from fedprllm_secure.data import Windows
 from fedprllm_secure.federation import Federation
@@ -125,7 +125,7 @@ def test_measures_of_a_draw(draw):
     assert values.of("without a vote", "column") == [pytest.approx(unvoted / total)]
     blocks = [values.of("energy kept", "column", f"block {block}")[0] for block in range(2)]
     assert sum(blocks) / 2 == pytest.approx(kept)
-    found = {variant: values.of("perplexity", variant)[0] for variant in (column.DENSE, *MASKS)}
+    found = {variant: values.of("perplexity", variant)[0] for variant in (column_answer.DENSE, *MASKS)}
     assert len(set(found.values())) == len(found)
 
 
@@ -143,15 +143,14 @@ def test_table_picture_and_conclusions_are_written(setting, tmp_path, capsys):
 
 def verdict_of(position: float, magnitude: float) -> str:
     """The verdict where each conflict of groups costs so much by either order of ties, above 30."""
-    conflicts = {
-        name: level for each in column.CONFLICTS for name, level in zip(each, (position, magnitude, 30.0), strict=True)
-    }
+    levels = (position, magnitude, 30.0)
+    conflicts = {name: level for each in column_answer.CONFLICTS for name, level in zip(each, levels, strict=True)}
     found = [
         Value(seed=seed, variant=variant, measure="perplexity", place="model", value=value + seed / 100)
         for variant, value in conflicts.items()
         for seed in (0, 1)
     ]
-    return column._verdict(Values(found)).text
+    return column_answer._verdict(Values(found)).text
 
 
 def test_the_verdict_follows_from_what_is_left_with_ties_by_magnitude():
@@ -172,6 +171,6 @@ def test_what_hangs_on_no_draw_has_no_interval():
         ]
     ).difference("m", "a", "b")
 
-    assert [each.text for each in column._told("One", "another", spread)] == [
+    assert [each.text for each in column_answer._told("One", "another", spread)] == [
         "One has higher perplexity than another: +2 whatever the draw."
     ]

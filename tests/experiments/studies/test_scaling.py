@@ -10,7 +10,7 @@ import torch
 
 from experiments.studies import scaling
 from experiments.studies.measured import Value, Values
-from experiments.studies.scaling import KEPT, MEAN, PRUNED, RESTORED, SCALED, SHRUNK
+from experiments.studies.scaling_answer import DENSE, KEPT, MEAN, PRUNED, RESTORED, SCALED, SHRUNK, answer
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_kept_weights_are_counted_by_the_votes_against_them(draw, measured):
 
 def test_perplexity_is_of_each_variant_and_of_the_unpruned_model(measured):
     """Six models, all different."""
-    found = [measured.of("perplexity", variant)[0] for variant in (scaling.DENSE, *PRUNED)]
+    found = [measured.of("perplexity", variant)[0] for variant in (DENSE, *PRUNED)]
 
     assert len(set(found)) == len(found)
 
@@ -99,7 +99,7 @@ def answer_of(perplexities: dict[str, float]) -> str:
             ]
         for name in ("weights", "factor", "magnitude", "energy", "energy lost"):
             found += [Value(seed=seed, variant=KEPT, measure=name, place=place, value=0.5) for place in places]
-    return scaling.answer(Values(found), "").sentences[-1].text
+    return answer(Values(found), "").sentences[-1].text
 
 
 def test_the_verdict_follows_from_what_restoring_and_shrinking_do():

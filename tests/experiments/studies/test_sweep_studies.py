@@ -51,7 +51,8 @@ def test_paper_compares_methods_and_counts():
     assert "layer one-shot at 0.5 has lower perplexity than local-only: -10 [-10, -10], 3 seeds." in said
     assert "column one-shot at 0.5 has higher perplexity than layer one-shot at 0.5: +50 [+50, +50], 3 seeds." in said
     assert "iterative at 0.5 has higher perplexity than one-shot at 0.5: +1 [+1, +1], 3 seeds." in said
-    assert "federated, 16 clients, has lower perplexity than federated, 2,: -14 [-14, -14], 3 seeds." in said
+    assert "federated, 16 clients, has lower perplexity than federated, 2 clients: -14 [-14, -14], 3 seeds." in said
+    assert "federated, 1 window a client, has higher perplexity than central: +19 [+19, +19], 3 seeds." in said
     assert "federated, 2 windows a client, has higher perplexity than central: +18 [+18, +18], 3 seeds." in said
     assert any("scaled, has higher" in text and "+3 [+3, +3]" in text for text in said)
     assert [line.setting["sweep"] for line in found.lines] == ["methods"] * 4 + ["clients"] * 2 + ["windows"] * 2
@@ -88,11 +89,11 @@ def test_a_tie_is_what_the_cutoff_splits(tmp_path, prune_mask, fraction):
 def test_dropout_counts_what_aborts_and_compares_the_rest():
     """Aborted runs have no perplexity and are counted; other failures are not aborts."""
     rows = [
-        finished(seed, protocol="additive", perplexity_federated=30.0, seconds_server=1.0, bytes_client_up_max=2000)
+        finished(seed, protocol="additive", perplexity_federated=30.0, seconds_server=1.0, bytes_server_in=2000)
         for seed in range(2)
     ]
     half = {"protocol": "additive", "dropout": "0.5@submit"}
-    rows.append(finished(0, **half, perplexity_federated=31.0, seconds_server=0.5, bytes_client_up_max=2000))
+    rows.append(finished(0, **half, perplexity_federated=31.0, seconds_server=0.5, bytes_server_in=2000))
     rows.append(finished(1, **half) | {"state": "failed", "status": 3, "error": "the protocol aborted: x"})
 
     found = dropout.found(rows)
@@ -256,6 +257,30 @@ def test_each_study_runs_and_resumes(inputs, cli, tmp_path, name):
     for ending in ("md", "png", "svg"):
         assert (tmp_path / f"{name}.{ending}").stat().st_size > 0
     assert json.loads((tmp_path / "conclusions.json").read_text())["study"] == name
+
+
+def test_methods_are_measured_scaled_too(inputs, cli, tmp_path):
+    """One run gives both figures."""
+    flags = {"model": inputs.model, "data": inputs.text, "window-length": 16, "jobs": 1, "seeds": 0} | TINY["paper"]
+    flags |= {"eval-data": inputs.eval_text, "eval-windows": 2}
+
+    assert cli("study", "paper", "--out", tmp_path, *(f"--{n}={value}" for n, value in flags.items())).status == 0
+    lines = [json.loads(line) for line in (tmp_path / "paper.jsonl").read_text().splitlines()]
+    assert [line["scaled"] is not None for line in lines] == [True, False, False]
+
+
+def test_a_client_is_judged_by_its_own_model_on_its_own_text(inputs, cli, tmp_path):
+    """Alone, on its text, is the model that this client made."""
+    flags = {"model": inputs.model, "data": inputs.text, "window-length": 16, "jobs": 1, "seeds": 0} | TINY["noniid"]
+
+    assert cli("study", "noniid", "--out", tmp_path, *(f"--{n}={value}" for n, value in flags.items())).status == 0
+    lines = {line["text"]: line for line in map(json.loads, (tmp_path / "noniid.jsonl").read_text().splitlines())}
+    results = [json.loads(file.read_text()) for file in tmp_path.glob("sweeps/*/cells/*/result.json")]
+    assert len(results) == 2
+    for result in results:
+        client = int(result["config"]["eval_data"].removesuffix(".safetensors")[-4:])
+        assert lines[f"client {client}"]["alone"] == result["perplexity"]["local"]["clients"][client]
+        assert lines[f"client {client}"]["federated"] == result["perplexity"]["federated"]["perplexity"]
 
 
 def test_payloads_without_noise_need_no_flags_of_noise(inputs, cli, tmp_path):
