@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from experiments.flags import positive
 from experiments.report import write_report
+from experiments.studies.findings import Row
 from experiments.studies.sweep_study import PASSED_ON
 from experiments.sweep import SweepSpec, read_sweep, run_sweep
 from experiments.sweep.commands import prune_actions
 from experiments.sweep.folder import DONE
-from experiments.sweep.live import show_rows
 from fedprllm_secure.errors import InputError
 
 PROTOCOLS = "plain,additive,ckks"
 PRIVATE_UNDER = "additive"  # noise under a protocol that hides it from the server
 # Public text is passed through the model too: fewer windows than by default, since this is to be quick.
-PASSED = {**PASSED_ON, "eval-windows": "128", "public-windows": "256"}
+PASSED = {**PASSED_ON, "eval-windows": "64", "public-windows": "256"}
 # A small audit: 32 pairs in question, 16 shadow runs of 8 clients each.
 AUDIT = {"targets": "32", "runs": "24", "labelled-runs": "16", "reference-runs": "16", "population": "128"}
 # Statistics are a vector a run: more runs cost next to nothing.
 NOISY_AUDIT = {"targets": "32", "runs": "72", "labelled-runs": "64", "reference-runs": "64", "population": "256"}
+# Of the table that is printed: by title the column, what it is divided by, and digits.
+FIGURES = {
+    "perplexity": ("perplexity_result", 1, 2),
+    "AUC, server": ("audit_auc_server", 1, 3),
+    "AUC, public": ("audit_auc_public_observer", 1, 3),
+    "kB sent": ("bytes_client_up_max", 1000, 1),
+}
+BESIDE = ("dense", "central", "public", "magnitude")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +96,29 @@ def run(*, out: Path, jobs: int | None, **flags: Any) -> Path:
     return written.page
 
 
-def _show(rows: list[dict[str, Any]]) -> None:
-    """Print the table, or raise where there is nothing to print."""
+def _show(rows: Sequence[Row]) -> None:
+    """Print what decides, or raise where there is nothing to print.
+
+    Raises:
+        InputError: no run has a result.
+    """
     if all(row["state"] != DONE for row in rows):
         raise InputError(f"no run of the study has a result; the first says: {rows[0]['error']}")
-    show_rows(rows, axes=["payload", "protocol", "epsilon"], console=Console())
+    table = Table(title="AUC of the strongest attack: 0.5 is guessing, 1 is certain")
+    table.add_column("protection", no_wrap=True)
+    for title in FIGURES:
+        table.add_column(title, justify="right")
+    for row in rows:
+        noise = f", eps {row['epsilon']:g}" if row["epsilon"] is not None else ""
+        figures = (
+            "" if row.get(name) is None else f"{row[name] / unit:,.{digits}f}"
+            for name, unit, digits in FIGURES.values()
+        )
+        table.add_row(f"{row['protocol']}, {row['payload']}{noise}", *figures)
+    done = next(row for row in rows if row["state"] == DONE)
+    beside = ", ".join(f"{name} {done[f'perplexity_{name}']:.2f}" for name in BESIDE if done.get(f"perplexity_{name}"))
+    console = Console()
+    console.print(table)
+    console.print(f"perplexity beside: {beside}", highlight=False)
+    for text in dict.fromkeys(each for row in rows for each in (row.get("error"), row.get("audit_error")) if each):
+        console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)

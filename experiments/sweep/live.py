@@ -129,11 +129,14 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, axes: Sequence[str], console
         told = [_shown(row.get(name)) for name in (*names, "state", *figures)]
         table.add_row(row["cell"][:SHORT], *told, style=STYLES.get(row["state"], "dim"))
     console.print(table)
-    for row in rows:
-        for name, error in (("cell", row.get("error")), ("audit", row.get("audit_error"))):
-            if error:
-                text = f"{name} {row.get(name) or row['cell']}: {error}"
-                console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    failures = [
+        f"{name} {row.get(name) or row['cell']}: {error}"
+        for row in rows
+        for name, error in (("cell", row.get("error")), ("audit", row.get("audit_error")))
+        if error
+    ]
+    for text in dict.fromkeys(failures):  # cells share audits
+        console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _shown(value: Any) -> str:
