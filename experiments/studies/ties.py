@@ -20,7 +20,7 @@ from experiments.studies.sweep_study import Asked, Found
 from experiments.sweep.folder import DONE, SweepFolder
 
 AXES = {"ties": "magnitude,random,position", "clients": "2,4,8,16", "sparsity": "0.5,0.7"}
-MINUTES = "about 4 minutes on two cores"
+MINUTES = "about 5 minutes on two cores, and 0.7 GB on disk"
 BY = ("sparsity", "clients", "ties")
 TIED = "tied_fraction"
 FIGURES = {"federated": "perplexity_federated", "central": "perplexity_central", "share in a tie": TIED}
