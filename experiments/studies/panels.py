@@ -124,8 +124,12 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
     _mark_places(axes, places)
     if panel.is_log:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(axis="y", which="major", linewidth=0.5, color="#DDDDDD")
