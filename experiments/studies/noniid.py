@@ -31,7 +31,7 @@ AXES = {
 }
 FIELDS = ("client-field", "label-field")
 HELD_OUT = 4
-MINUTES = "about 8 minutes on two cores"
+MINUTES = "about 7 minutes of one core"
 OWN, WORST, COMMON = "clients' own", "worst client", "common"
 VARIANTS = ("dense", "central", "federated", "alone")
 BY = ("partition", "text")

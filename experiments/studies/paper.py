@@ -26,7 +26,7 @@ AXES = {
     "clients": "2,4,8,16,32,64",
     "windows-per-client": "1,2,4,8,16",
 }
-MINUTES = "about 10 minutes on two cores"
+MINUTES = "about 12 minutes of one core"
 MANY, FEW = "16", "8"  # clients of the table of methods, and of that of windows
 STANDARD_WINDOWS = "2"
 SWEEPS = ("methods", "clients", "windows")

@@ -28,7 +28,7 @@ AXES = {
     "adjacency": "client-zero-out",
     "delta": "1e-5",
 }
-MINUTES = "about 5 minutes on two cores"
+MINUTES = "about 3 minutes of one core"
 PUBLIC_WINDOWS = "256"
 BY = ("sparsity", "clients", "payload", "epsilon")
 FIGURES = {
