@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,16 @@ SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose complaint is one line: what is wrong and where to read more."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read arguments; a flag that there is not is named, with the nearest, before anything that is missing."""
+        if self._subparsers is None and args is not None:
+            flags = [str(arg).split("=", 1)[0] for arg in args if str(arg).startswith("--") and len(str(arg)) > 2]
+            for flag in flags:
+                if not any(known.startswith(flag) for known in self._option_string_actions):
+                    nearest = get_close_matches(flag, self._option_string_actions, n=1)
+                    self.error(f"there is no flag {flag}" + (f"; the nearest is {nearest[0]}" if nearest else ""))
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with status 2."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from rich.console import Console
 
@@ -13,7 +12,6 @@ from experiments.sweep.folder import PARQUET, TABLE
 from experiments.sweep.live import show_rows
 from experiments.sweep.run import axes_of, read_sweep, run_sweep
 from experiments.sweep.spec import SweepSpec
-from experiments.sweep.values import NOT_GIVEN
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -23,10 +21,6 @@ def run(flags: argparse.Namespace) -> int:
         InputError: as :func:`~experiments.sweep.run_sweep`.
     """
     spec = SweepSpec.of_flags(flags)
-    if set(spec.prune.get("dp", ())) - {NOT_GIVEN} and "ledger" not in spec.prune:
-        print(
-            "cells with noise are a simulation and no claim: no --ledger remembers what they release", file=sys.stderr
-        )
     status = run_sweep(spec, flags.out, jobs=flags.jobs, shared_bytes=flags.shared_memory, quiet=flags.json)
     rows = read_sweep(flags.out)
     if flags.json:

@@ -61,8 +61,9 @@ class Survey:
         shared, started = self._federation.shared, time.perf_counter()
         found: list[InputEnergy] | None = shared.find(self._key()) if shared.is_on else None
         if found is None:
-            self._pass_all()
-            if shared.is_on:
+            is_whole = self._pass_all()
+            # One that went on from another process may have been begun with other threads, which round otherwise.
+            if shared.is_on and is_whole:
                 seconds, size = time.perf_counter() - started, self._state.num_bytes()
                 shared.keep(self._key(), lambda: list(self._state.blocks()), num_bytes=size, seconds=seconds)
             return self._state
@@ -74,7 +75,8 @@ class Survey:
         """Say what decides the survey."""
         return ("survey", *self._federation.propagation.key)
 
-    def _pass_all(self) -> None:
+    def _pass_all(self) -> bool:
+        """Pass every block that is not passed yet; returns whether that were all."""
         last = self._model.num_blocks
         # A survey that was taken over from another run, and cut short, has no hidden states to go on from.
         first = self._state.surveyed_blocks()
@@ -95,6 +97,7 @@ class Survey:
             self._work.drop_states(index)
             release_freed_memory(self._model.block_bytes(index))
             self._progress("survey", index + 1, last)
+        return first == 0
 
     def _surveyed(self) -> Surveyed:
         """Say what clients share of the finished survey."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from experiments.report.fields import Fields, Unreadable
+from experiments.report.fields import COUNT, DELTA, EPSILON, SHARE, Fields, Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,14 @@ class Figure:
 
     @classmethod
     def read(cls, found: Fields) -> Figure:
-        """Read it."""
+        """Read an AUC or a rate.
+
+        Raises:
+            Unreadable: it is not in [0, 1], or half an interval.
+        """
         interval = found.maybe_inside("interval")
         return cls(
-            found.maybe_number("value"),
+            found.maybe_number("value", within=SHARE),
             interval.number("low") if interval.entries else None,
             interval.number("high") if interval.entries else None,
             found.maybe_text("reason") or "",
@@ -77,14 +81,16 @@ class Attack:
         return cls(
             name=found.text("attack"),
             is_turned=found.entries.get("is_reversed") is True,
-            members=found.whole("members"),
-            non_members=found.whole("non_members"),
-            runs=found.whole("runs"),
+            members=found.whole("members", within=COUNT),
+            non_members=found.whole("non_members", within=COUNT),
+            runs=found.whole("runs", within=COUNT),
             auc=Figure.read(found.inside("auc")),
-            rates=tuple((rate.number("fpr"), Figure.read(rate.inside("tpr"))) for rate in found.each("rates")),
-            shown=bound.maybe_number("epsilon"),
-            most=bound.maybe_number("ceiling"),
-            delta=found.number("delta"),
+            rates=tuple(
+                (rate.number("fpr", within=SHARE), Figure.read(rate.inside("tpr"))) for rate in found.each("rates")
+            ),
+            shown=bound.maybe_number("epsilon", within=EPSILON),
+            most=bound.maybe_number("ceiling", within=EPSILON),
+            delta=found.number("delta", within=DELTA),
         )
 
 
@@ -111,8 +117,9 @@ class Curve:
         Raises:
             Unreadable: there are not as many rates of both kinds, or none; or nothing that it is made of.
         """
-        false, true = found.numbers("false_positive_rates"), found.numbers("true_positive_rates")
-        coins, independent = found.whole("coins"), found.whole("independent_non_members")
+        false = found.numbers("false_positive_rates", within=SHARE)
+        true = found.numbers("true_positive_rates", within=SHARE)
+        coins, independent = (found.whole(name, within=COUNT) for name in ("coins", "independent_non_members"))
         if len(false) != len(true) or not false or coins < 1 or independent < 1:
             raise Unreadable(f"{found.file}: {found.place} must have as many rates of both kinds, and coins; left out")
         return cls(false, true, coins, independent)
@@ -187,7 +194,10 @@ class Cell:
             adversary=found.text("adversary"),
             sees=found.text("sees"),
             claim=Claim(
-                claim.number("epsilon"), claim.number("delta"), claim.text("adjacency"), claim.text("adversary")
+                claim.number("epsilon", within=EPSILON),
+                claim.number("delta", within=DELTA),
+                claim.text("adjacency"),
+                claim.text("adversary"),
             )
             if claim.entries
             else None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.audit.out_folder import RESULT, SCHEMA
 from experiments.report.audited import Cell
-from experiments.report.fields import Fields
+from experiments.report.fields import LEVEL, SHARE, Fields
 
 FILE = RESULT
 
@@ -71,9 +71,9 @@ class Audit:
             kind=kind,
             adjacency=game.maybe_text("adjacency") or "",
             knowledge=game.maybe_text("knowledge") or "",
-            level=found.number("level") if cells else 0.05,
+            level=found.number("level", within=LEVEL) if cells else 0.05,
             cells=cells,
-            in_doubt=found.by_name("claims_p_values_holm"),
+            in_doubt=found.by_name("claims_p_values_holm", within=SHARE),
             alarms=found.texts("baseline_alarms"),
             figures=found,
             environment=found.maybe_inside("environment"),
@@ -81,5 +81,15 @@ class Audit:
 
     def exceeded_by(self, cell: Cell) -> list[str]:
         """Name the attacks that a cell's claim does not stand, allowing for how many were tried."""
-        tried = {each.name: f"{cell.configuration}; {cell.adversary}; {each.name}" for each in cell.attacks}
-        return [name for name, key in tried.items() if self.in_doubt.get(key, 1.0) < self.level]
+        return [name for name, value in self._p_values(cell).items() if value is not None and value < self.level]
+
+    def untested(self, cell: Cell) -> list[str]:
+        """Name the attacks under which a cell's claim was not tested: the file has no p-value of them."""
+        return [name for name, value in self._p_values(cell).items() if value is None and cell.claim is not None]
+
+    def _p_values(self, cell: Cell) -> dict[str, float | None]:
+        """Give p-values by attack; None where the file has none, which is no sign that a claim holds."""
+        return {
+            each.name: self.in_doubt.get(f"{cell.configuration}; {cell.adversary}; {each.name}")
+            for each in cell.attacks
+        }

@@ -47,7 +47,10 @@ def claims(runs: Sequence[Run]) -> Section:
     means = {_text(run, "adjacency"): _text(run, "adjacency_means") for run in private}
     blocks.append(Points(tuple(f"{name}: {meaning}" for name, meaning in means.items() if meaning)))
     not_covered = dict.fromkeys(line for run in private for line in run.privacy.texts("not_covered"))
-    blocks.append(Text(f"Not covered by any claim: {'; '.join(not_covered)}." if not_covered else "All is covered."))
+    if not_covered:
+        blocks.append(Text(f"Not covered by any claim: {'; '.join(not_covered)}."))
+    if silent := [run.name for run in private if not run.privacy.texts("not_covered")]:
+        blocks.append(Text(f"The result file does not say what is not covered: {', '.join(silent)}."))
     return Section("claims", "Claims of differential privacy", tuple(blocks))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,34 @@ MOST_BYTES = 1 << 28
 
 class Unreadable(Exception):
     """A file that cannot be reported, in one line: which, and why."""
+
+
+# What values that nobody foresaw raise, in reading or in composing: they cost a file or a section, not the report.
+FAULTS = (
+    Unreadable, ValueError, TypeError, LookupError, OverflowError, ZeroDivisionError, MemoryError, RecursionError,
+    OSError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where a number must lie.
+
+    Attributes:
+        words: after "a number".
+        holds: whether one lies there.
+    """
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+SHARE = Range(" in [0, 1]", lambda value: 0 <= value <= 1)
+LEVEL = Range(" in (0, 1)", lambda value: 0 < value < 1)
+DELTA = Range(" in [0, 1)", lambda value: 0 <= value < 1)
+EPSILON = Range(" of at least 0", lambda value: value >= 0)
+COUNT = Range(" from 0 to below 10,000,000", lambda value: 0 <= value < 1e7)
+ANY = Range("", lambda value: True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +77,12 @@ class Fields:
                 raise Unreadable(f"{file}: larger than any result, {MOST_BYTES:,} bytes; left out")
             found = json.loads(file.read_text())
         except (OSError, ValueError, RecursionError) as error:
-            raise Unreadable(f"{file}: cut short or no JSON ({_one_line(error)}); left out") from error
+            raise Unreadable(f"{file}: cut short or no JSON ({one_line(error)}); left out") from error
         if not isinstance(found, dict):
             raise Unreadable(f"{file}: holds no JSON object; left out")
         if found.get("schema") != schema:
             raise Unreadable(
-                f"{file}: schema {_one_line(found.get('schema'))} is not {schema}, which this version reads; left out"
+                f"{file}: schema {one_line(found.get('schema'))} is not {schema}, which this version reads; left out"
             )
         return cls(file, found)
 
@@ -95,29 +124,29 @@ class Fields:
         """Read a string that may be missing or null."""
         return None if self.entries.get(name) is None else self.text(name)
 
-    def number(self, name: str) -> float:
+    def number(self, name: str, *, within: Range = ANY) -> float:
         """Read a finite number."""
         value = self.entries.get(name)
-        if value is None or not _is_number(value):
-            raise self._missing(name, "a number")
+        if value is None or not _is_number(value) or not within.holds(value):
+            raise self._missing(name, f"a number{within.words}")
         return float(value)
 
-    def maybe_number(self, name: str) -> float | None:
+    def maybe_number(self, name: str, *, within: Range = ANY) -> float | None:
         """Read a number that may be missing or null."""
-        return None if self.entries.get(name) is None else self.number(name)
+        return None if self.entries.get(name) is None else self.number(name, within=within)
 
-    def whole(self, name: str) -> int:
+    def whole(self, name: str, *, within: Range = ANY) -> int:
         """Read a whole number of at least 0."""
         value = self.entries.get(name)
-        if not _is_number(value) or not isinstance(value, int) or value < 0:
-            raise self._missing(name, "a whole number")
+        if not _is_number(value) or not isinstance(value, int) or value < 0 or not within.holds(value):
+            raise self._missing(name, f"a whole number{within.words}")
         return value
 
-    def numbers(self, name: str) -> tuple[float, ...]:
+    def numbers(self, name: str, *, within: Range = ANY) -> tuple[float, ...]:
         """Read a list of finite numbers."""
         value = self.entries.get(name)
-        if not isinstance(value, list) or not all(_is_number(entry) for entry in value):
-            raise self._missing(name, "a list of numbers")
+        if not isinstance(value, list) or not all(_is_number(entry) and within.holds(entry) for entry in value):
+            raise self._missing(name, f"a list of numbers{within.words}")
         return tuple(float(entry) for entry in value)
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -127,10 +156,10 @@ class Fields:
             raise self._missing(name, "a list of strings")
         return tuple(value)
 
-    def by_name(self, name: str) -> dict[str, float]:
+    def by_name(self, name: str, *, within: Range = ANY) -> dict[str, float]:
         """Read an object of finite numbers that may be missing."""
         found = self.maybe_inside(name)
-        return {key: found.number(key) for key in found.entries}
+        return {key: found.number(key, within=within) for key in found.entries}
 
 
 def _is_number(value: Any) -> bool:
@@ -142,5 +171,6 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _one_line(value: object) -> str:
+def one_line(value: object) -> str:
+    """Write anything in one short line."""
     return " ".join(str(value).split())[:120]

@@ -109,6 +109,8 @@ def fate(audit: Audit, cell: Cell) -> str:
     broken = audit.exceeded_by(cell)
     if broken:
         return f"EXCEEDED by {', '.join(broken)}"
+    if missing := audit.untested(cell):
+        return "not tested" if len(missing) == len(cell.attacks) else f"not tested under {', '.join(missing)}"
     if most_shown(cell) < cell.claim.epsilon:
         return f"not exceeded (these coins show epsilon {most_shown(cell):.2f} at most)"
     return "not exceeded"

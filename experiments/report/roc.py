@@ -15,6 +15,7 @@ from experiments.report.document import Sources as Named
 LOWEST = 1e-3
 MOST_CURVES = 6
 GUIDE_POINTS = 60
+UNSUPPORTED = "not given: too few independent non-members"
 RATES = (1.0, 0.1, 0.01, 0.001, 1e-4)
 
 
@@ -56,7 +57,8 @@ def _roc(audit: Audit, claim: Claim | None, cells: Sequence[Cell], number: int) 
         key=f"roc-{audit.name.lower()}-{number}",
         title=f"{audit.name}: ROC of the strongest attack on each view, {title}",
         says=f"True against false positive rate, both logarithmic. Left of {100 * supported:.3g} % these runs show "
-        f"nothing. At least {coins:,} coins a view. " + " ".join(_in_words(cell, curve) for cell, curve in curves),
+        f"nothing. At least {coins:,} coins a view. "
+        + " ".join(_in_words(cell, curve, level=audit.level) for cell, curve in curves),
         drawing=Curves(
             Axis("false positive rate", True, lowest, 1.0, ticks),
             Axis("true positive rate", True, lowest, 1.15, ticks),
@@ -67,17 +69,35 @@ def _roc(audit: Audit, claim: Claim | None, cells: Sequence[Cell], number: int) 
             "True positive rates at fixed false positive rates",
             ("what is seen", "attack", *(f"at {100 * rate:g} %" for rate, _ in curves[0][0].best.rates), "from"),
             tuple(
-                (cell.sees, cell.best.name, *(str(figure) for _, figure in cell.best.rates), Named((audit.name,)))
-                for cell, _ in curves
+                (
+                    cell.sees,
+                    cell.best.name,
+                    *(
+                        str(figure) if _is_supported(rate, curve, level=audit.level) else UNSUPPORTED
+                        for rate, figure in cell.best.rates
+                    ),
+                    Named((audit.name,)),
+                )
+                for cell, curve in curves
                 if len(cell.best.rates) == len(curves[0][0].best.rates)
             ),
         ),
     )
 
 
-def _in_words(cell: Cell, curve: Curve) -> str:
-    at = max((true for false, true in zip(curve.false, curve.true, strict=True) if false <= 0.1), default=0.0)
-    return f"{cell.sees}: {100 * at:.0f} % of members found at a false positive rate of at most 10 %."
+def _in_words(cell: Cell, curve: Curve, *, level: float) -> str:
+    """Give the rates that the audit gives and that the runs support; the curve alone supports none."""
+    given = [
+        f"{100 * figure.value:.0f} % of members found at a false positive rate of {100 * rate:g} %"
+        for rate, figure in cell.best.rates
+        if figure.value is not None and _is_supported(rate, curve, level=level)
+    ]
+    return f"{cell.sees}: {', '.join(given) or 'rates: not given'}."
+
+
+def _is_supported(rate: float, curve: Curve, *, level: float) -> bool:
+    """Say whether so many independent runs with a non-member can show so low a false positive rate."""
+    return rate >= smallest_supported_fpr(curve.independent, level=level)
 
 
 def _limits(lowest: float, claim: Claim | None, *, coins: int, level: float) -> list[Series]:

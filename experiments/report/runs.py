@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.prune_result import SCHEMA
-from experiments.report.fields import Fields, Unreadable
+from experiments.report.fields import COUNT, DELTA, EPSILON, Fields, Unreadable
 
 FILE = "result.json"
 BASELINES = ("dense", "central", "local", "public", "magnitude")
@@ -132,10 +132,11 @@ class Run:
         data, sparsity, protocol = (found.inside(part) for part in ("data", "sparsity", "protocol"))
         perplexity, alone = _perplexities(found)
         measured = found.inside("perplexity")
-        survivors = protocol.numbers("survivors_by_block")
+        survivors = protocol.numbers("survivors_by_block", within=COUNT)
         privacy = found.inside("privacy")
         privacy.text("dp")
-        privacy.maybe_number("epsilon")
+        privacy.maybe_number("epsilon", within=EPSILON)
+        privacy.maybe_number("delta", within=DELTA)
         return cls(
             name=name,
             folder=folder,

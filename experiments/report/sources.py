@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.report import audits, runs
 from experiments.report.audits import Audit
-from experiments.report.fields import Fields, Unreadable
+from experiments.report.fields import FAULTS, Fields, Unreadable, one_line
 from experiments.report.runs import Run
 from experiments.sweep.folder import AUDITS, CELLS, DONE, SCHEMA
 from experiments.sweep.folder import FILE as SWEEP
@@ -101,6 +101,8 @@ class Sources:
                 self._add_sweep(folder)
         except Unreadable as error:
             self.complaints.append(str(error))
+        except FAULTS as error:
+            self.complaints.append(f"{folder}: cannot be read ({type(error).__name__}: {one_line(error)}); left out")
 
     def _add_sweep(self, folder: Path) -> None:
         """Read what is done; list what is not, for what a failed cell left is no result."""
@@ -108,9 +110,11 @@ class Sources:
         for part in (CELLS, AUDITS):
             for cell in sweep.each(part):
                 name, state = cell.text("name"), cell.text("state")
-                if Path(name).name != name or name == "..":
+                if Path(name).name != name or name in ("", ".", ".."):
                     raise Unreadable(f"{cell.file}: {cell.place}name must be that of a folder; left out")
-                if state == DONE:
+                if state == DONE and not (folder / part / name).resolve().is_relative_to(folder.resolve()):
+                    self.complaints.append(f"{folder / part / name}: lies outside its sweep; left out")
+                elif state == DONE:
                     self._add(folder / part / name)
                 else:
                     what = name if part == CELLS else f"audit {name}"

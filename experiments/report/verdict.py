@@ -83,23 +83,26 @@ def _range_of(values: Sequence[float]) -> str:
 
 
 def _same_masks(runs: Sequence[Run]) -> str:
-    """Say which protocols gave the same prune masks, where the files are there to tell."""
-    by_digest: dict[str, list[Run]] = {}
-    for run in runs:
-        if digest := masks_digest(run):
-            by_digest.setdefault(digest, []).append(run)
-    protocols = [list(dict.fromkeys(run.protocol for run in same)) for same in by_digest.values()]
-    largest = max(protocols, key=len, default=[])
+    """Say which settings without noise gave the same prune masks, seed by seed, where all files are there to tell."""
+    same: dict[frozenset[tuple[str, str]], list[str]] = {}
+    for setting in settings_of(runs):
+        digests = [(str(run.seed), masks_digest(run) or "") for run in setting.runs if not run.is_private]
+        seeds, by_seed = {seed for seed, _ in digests}, frozenset(digests)
+        # Runs of one setting and seed that disagree make more pairs than seeds: of such a setting nothing is said.
+        if digests and len(by_seed) == len(seeds) and all(digest for _, digest in digests):
+            same.setdefault(by_seed, []).append(setting.name)
+    largest = max(same.values(), key=len, default=[])
     return f"; {listed(largest)} gave the same prune masks, bit for bit" if len(largest) > 1 else ""
 
 
 def learnt(runs: Sequence[Run], audits: Sequence[Audit]) -> str:
     """Say what the strongest attacks reached and what is claimed."""
     played = [(audit, cell) for audit in audits for cell in audit.cells if cell.adversary in BY_PLACE.values()]
+    rest = "; ".join(filter(None, (_fates(audits), _claims(runs))))
     if not played:
-        return (
-            f"What adversaries learn was not measured (no audit of a server is among the inputs), and {_claims(runs)}."
-        )
+        who = "a server that nobody helps learns" if any(audit.cells for audit in audits) else "adversaries learn"
+        start = f"What {who} was not measured (no audit of a server is among the inputs)"
+        return f"{start}, and {rest}." if rest else f"{start}."
     cells = [(audit, cell) for audit, cell in played if cell.best.auc.value is not None]
     if not cells:
         told = "that these coins cannot give"
@@ -112,15 +115,27 @@ def learnt(runs: Sequence[Run], audits: Sequence[Audit]) -> str:
     strongest = " or ".join(
         "the first attack named" if each else "the strongest attack" for each in sorted(is_recorded)
     )
-    broken = [cell for each, cell in played if each.exceeded_by(cell)]
-    held = [(each, cell) for each, cell in played if cell.claim is not None and cell not in broken]
-    fates = f"; a claim was EXCEEDED under {listed([cell.configuration for cell in broken])}" if broken else ""
-    if held and not broken:
-        fates = f"; no claim was exceeded{_unseen([cell for _, cell in held])}"
     return (
         f"A server that nobody helps tells {_what(played)} with AUC {told} (0.5 is guessing; {strongest}; "
-        f"{'; '.join(games)}){fates}; {_claims(runs)}."
+        f"{'; '.join(games)}){f'; {rest}' if rest else ''}."
     )
+
+
+def _fates(audits: Sequence[Audit]) -> str:
+    """Say how the claims of all cells fare, whoever looks; empty where nothing is claimed."""
+    claimed = [(audit, cell) for audit in audits for cell in audit.cells if cell.claim is not None]
+    broken = [
+        f"{cell.configuration} to {cell.adversary}" + (f" ({audit.name})" if len(audits) > 1 else "")
+        for audit, cell in claimed
+        if audit.exceeded_by(cell)
+    ]
+    untested = [cell for audit, cell in claimed if audit.untested(cell)]
+    words = [f"a claim was EXCEEDED under {listed(broken)}"] if broken else []
+    if untested:
+        words.append(f"{len(untested)} of {len(claimed)} audited claims were not tested under every attack")
+    if claimed and not words:
+        words.append(f"no claim was exceeded{_unseen([cell for _, cell in claimed])}")
+    return "; ".join(words)
 
 
 def _unseen(cells: Sequence[Cell]) -> str:
@@ -155,7 +170,9 @@ def _whose(cell: Cell) -> str:
 
 
 def _claims(runs: Sequence[Run]) -> str:
-    """Say what is proven of the runs."""
+    """Say what is proven of the runs; empty where there are none."""
+    if not runs:
+        return ""
     private = [run for run in runs if run.is_private]
     claimed = [run for run in private if run.epsilon is not None]
     if not private:
@@ -163,7 +180,8 @@ def _claims(runs: Sequence[Run]) -> str:
     if not claimed:
         return "of the noisy runs nothing is proven: their noise is too small for any claim"
     least = min(claimed, key=lambda run: run.epsilon or 0.0)
-    text = least.privacy.entries.get("claim")
+    claim = least.privacy.entries.get("claim")
+    text = claim if claim and isinstance(claim, str) else f"epsilon {least.epsilon:g}"
     number = f"{len(claimed)} of {len(runs)} runs carry a proven claim"
     return f"{number}, the strongest {text} ({least.name})"
 

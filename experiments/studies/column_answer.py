@@ -130,16 +130,17 @@ def _verdict(values: Values) -> Sentence:
     if not all(damage.low is not None and damage.low > 0 for damage in damages):
         return Sentence("Not every conflict of groups does damage here, so that none is split into parts.", damages[0])
     left = [values.share(PERPLEXITY, mild, of=position, above=calm) for position, mild, calm in CONFLICTS]
-    shown = [f"{each.mean:.1%}" for each in left]
-    if max(each.mean for each in left) <= 0.25:
+    shown = [f"{each.mean:.1%}" + ("" if each.low is None else f" [{each.low:.1%}, {each.high:.1%}]") for each in left]
+    # A word is given only where whole intervals are beyond a quarter and three quarters.
+    if all(each.high is not None and each.high <= 0.25 for each in left):
         meaning = (
             "the collapse comes of deciding by position among weights with equal votes, which a conflict of groups "
             "makes matter; neither the conflict nor the same share of each channel explains it alone"
         )
-    elif min(each.mean for each in left) >= 0.75:
+    elif all(each.low is not None and each.low >= 0.75 for each in left):
         meaning = "the order of ties hardly matters; the conflict of groups explains the damage"
     else:
-        meaning = "the order of ties and the conflict of groups both have a part in it"
+        meaning = "neither the order of ties nor the conflict of groups explains it alone, as far as these draws tell"
     return Sentence(
         f"With ties by magnitude {shown[0]} is left of the damage that the column group does with ties by position, "
         f"{shown[1]} where votes hold no norm, {shown[2]} with the groups reversed: {meaning}.",

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from experiments import inputs
 from experiments.sweep.commands import parse_prune
 from fedprllm_secure.data.windows import WINDOWS_KEY
+from fedprllm_secure.durable import write_durably
 from fedprllm_secure.errors import InputError
 
 PRIVATE = 0o700  # of the folder: windows are clients' text
@@ -65,12 +66,20 @@ def cut_held_out(flags: Mapping[str, str], *, held_out: int, folder: Path) -> Cu
     windows, further = inputs.windows_and_further(given, model, length, [], canaries=per_client)
     place = folder / name
     place.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    place.chmod(PRIVATE)
     calibration, kept = [], []
     for client in range(windows.num_clients):
         pool = torch.cat([windows.of(client), further[client]])
         order = torch.from_numpy(np.random.default_rng([given.seed, client]).permutation(len(pool)))
         calibration.append(pool[order[:used]])
         kept.append(place / f"client-{client:04d}.safetensors")
-        save_file({WINDOWS_KEY: pool[order[used:per_client]].contiguous()}, kept[-1])
-    save_file({WINDOWS_KEY: torch.cat(calibration)}, place / CALIBRATION)
+        _write(pool[order[used:per_client]].contiguous(), kept[-1])
+    _write(torch.cat(calibration), place / CALIBRATION)
     return Cut(name, place / CALIBRATION, tuple(kept))
+
+
+def _write(ids: torch.Tensor, file: Path) -> None:
+    """Write windows, which are private text, for the owner alone; what stands there already and is the same stays."""
+    content = save({WINDOWS_KEY: ids})
+    if not file.exists() or file.read_bytes() != content:
+        write_durably(file, content, mode=0o600)

@@ -74,8 +74,8 @@ def run(*, out: Path, jobs: int | None, **flags: Any) -> Path:
     """
     given = {name.replace("_", "-"): value for name, value in flags.items() if value is not None}
     epsilon, delta = given.pop("epsilon"), given.pop("delta")
-    # One group, so that perplexities can be compared: that of the paper, at the server.
-    shared = given | {"propagate": "dense", "group": "layer"}
+    # One group for all, that of the central baseline and of public-only, so that perplexities can be compared.
+    shared = given | {"propagate": "dense", "group": "row"}
     noise = {
         "payload": "statistics", "protocol": PRIVATE_UNDER, "dp": "distributed", "epsilon": epsilon, "delta": delta,
         "adjacency": "window-zero-out",
@@ -120,5 +120,10 @@ def _show(rows: Sequence[Row]) -> None:
     console = Console()
     console.print(table)
     console.print(f"perplexity beside: {beside}", highlight=False)
+    console.print(
+        "without noise the attack tells which of two windows is in a run, with noise whether a window is; noise is a "
+        "simulation here: no ledger remembers it",
+        highlight=False,
+    )
     for text in dict.fromkeys(each for row in rows for each in (row.get("error"), row.get("audit_error")) if each):
         console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)

@@ -61,7 +61,7 @@ def _sentences(values: Values) -> list[Sentence]:
     found += told("The shrinkage alone", "weights as they are", _above(values, SHRUNK))
     found += told("The mean of clients' pruned models, which is denser,", "weights as they are", _above(values, MEAN))
     if loss.low is None or loss.low <= 0:
-        found.append(Sentence("As scaling cannot be told from not scaling here, no share of a loss is given.", loss))
+        found.append(Sentence("Scaling does no harm here that can be told, so that no share of a loss is given.", loss))
         return found
     stays, alone = (values.share(PERPLEXITY, each, of=SCALED, above=KEPT) for each in (RESTORED, SHRUNK))
     found.append(
@@ -79,15 +79,20 @@ def _above(values: Values, variant: str) -> Spread:
 
 
 def _verdict(stays: Spread, alone: Spread) -> str:
-    """Say what explains the loss: what stays of it without shrinkage, and what shrinkage alone makes of it."""
-    if stays.mean <= 0.25 and alone.mean >= 0.75:
+    """Say what explains the loss: what stays of it without shrinkage, and what shrinkage alone makes of it.
+
+    A word is given only where whole intervals are beyond a quarter and three quarters.
+    """
+    if stays.low is None or stays.high is None or alone.low is None or alone.high is None:
+        return "one draw does not say what explains it"
+    if stays.high <= 0.25 and alone.low >= 0.75:
         return "smaller outputs explain it"
-    if stays.mean >= 0.75 and alone.mean <= 0.25:
+    if stays.low >= 0.75 and alone.high <= 0.25:
         return (
             "smaller outputs do not explain it; that weights shrink unequally does: where clients disagree, a weight "
             "that the vote kept is taken out in part after all"
         )
-    return "smaller outputs and which weights shrink both have a part in it"
+    return "neither smaller outputs nor which weights shrink explains it alone, as far as these draws tell"
 
 
 def _last(values: Values) -> str:

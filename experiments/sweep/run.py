@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,11 @@ def run_sweep(
             audits = match_audits(pairs, spec.audit, digest_of=digest_of)
         sweep = _Sweep(spec, folder, entries, audits)
         sweep.look()
+        if any({"dp", "ledger"} & set(cell.flags) == {"dp"} for cell in cells):
+            print(
+                "cells with noise are a simulation and no claim: no --ledger remembers what they release",
+                file=sys.stderr,
+            )
         tasks = sweep.tasks()
         try:
             if tasks:

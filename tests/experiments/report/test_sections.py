@@ -309,3 +309,29 @@ def test_shapes_are_checked():
     with pytest.raises(ValueError, match="low=1 must be as many as x=2"):
         Series(name="s", x=(1, 2), y=(1, 2), low=(1,))
     assert Axis("a", False, 0, 1).ticks == ()
+
+
+@pytest.mark.parametrize(("independent", "said"), [(35, "rates: not given"), (36, "60 % of members found at a")])
+def test_rates_are_given_where_runs_support_them(tmp_path, independent, said):
+    """A rate of 10 % needs 36 independent runs at 95 %, whatever the curve and the file say; a refused one stays so."""
+    content = audit([cell()])
+    content["cells"][0]["roc"]["independent_non_members"] = independent
+    picture = Document("", (leakage([Audit.read(put(tmp_path, content), name="A1")]),), "").pictures()[1]
+
+    assert said in picture.says
+    assert "70 %" not in picture.says
+    assert picture.table.rows[0][2].startswith("0.600" if independent == 36 else "not given: too few independent")
+
+
+@pytest.mark.parametrize("silent", [[], None])
+def test_what_is_not_covered_is_not_guessed(tmp_path, silent):
+    """A file that does not say it is named; it is not said that all is covered."""
+    content = private(3.0)
+    content["privacy"].pop("not_covered")
+    if silent is not None:
+        content["privacy"]["not_covered"] = silent
+    found = words(claims(runs_of(tmp_path, private(1.0), content)))
+
+    assert "Not covered by any claim: timing." in found
+    assert "The result file does not say what is not covered: R2." in found
+    assert "All is covered" not in found

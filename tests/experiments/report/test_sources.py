@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 
 from experiments.report.fields import Unreadable
 from experiments.report.sources import Sources
 from fedprllm_secure.errors import InputError
-from tests.experiments.report.written import audit, put, put_sweep, result
+from tests.experiments.report.written import audit, cell, private, put, put_sweep, result
 
 
 def test_any_mix_of_folders_is_read(tmp_path):
@@ -149,3 +151,90 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
 def test_unreadable_is_no_input_error():
     """A file that is left out ends nothing."""
     assert not issubclass(Unreadable, InputError)
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_sweep_does_not_name_itself(tmp_path, name):
+    """An empty name, and a point, are those of the folder of all cells."""
+    sweep = put_sweep(tmp_path / "sweep", {}, {})
+    put(sweep / "cells", result())
+    cells = [{"name": name, "state": "done", "flags": {}}]
+    (sweep / "sweep.json").write_text(json.dumps({"schema": 1, "cells": cells, "audits": []}))
+
+    with pytest.raises(InputError, match="must be that of a folder"):
+        Sources.gather([sweep])
+
+
+def test_a_cell_that_leads_out_of_its_sweep_is_left_out(tmp_path):
+    """A link is no way around; the other cells are read."""
+    outside = put(tmp_path / "outside", result())
+    sweep = put_sweep(tmp_path / "sweep", {"c1": result(seed=1), "c2": result(seed=2), "c3": result(seed=3)}, {})
+    shutil.rmtree(sweep / "cells" / "c2")
+    (sweep / "cells" / "c2").symlink_to(outside)
+
+    found = Sources.gather([sweep])
+
+    assert [run.seed for run in found.runs] == [1, 3]
+    assert found.complaints == [f"{sweep / 'cells' / 'c2'}: lies outside its sweep; left out"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "complaint"),
+    [
+        (("attacks", 0, "auc", "value"), 1.2, r"auc.value must be a number in \[0, 1\]"),
+        (("attacks", 0, "auc", "value"), -0.1, r"auc.value must be a number in \[0, 1\]"),
+        (("attacks", 0, "rates", 0, "fpr"), 2, r"fpr must be a number in \[0, 1\]"),
+        (("attacks", 0, "rates", 0, "tpr", "value"), 2, r"tpr.value must be a number in \[0, 1\]"),
+        (("attacks", 0, "delta"), 1, r"delta must be a number in \[0, 1\)"),
+        (("attacks", 0, "one_run", "epsilon"), -1, "epsilon must be a number of at least 0"),
+        (("attacks", 0, "one_run", "ceiling"), -1, "ceiling must be a number of at least 0"),
+        (("attacks", 0, "members"), 10**7, "members must be a whole number from 0 to below 10,000,000"),
+        (("attacks", 0, "non_members"), 10**7, "non_members must be a whole number from 0 to below 10,000,000"),
+        (("attacks", 0, "runs"), 10**7, "runs must be a whole number from 0 to below 10,000,000"),
+        (("roc", "false_positive_rates", 2), 1.5, r"rates must be a list of numbers in \[0, 1\]"),
+        (("roc", "true_positive_rates", 2), 1.5, r"rates must be a list of numbers in \[0, 1\]"),
+        (("roc", "coins"), 10**7, "coins must be a whole number from 0 to below 10,000,000"),
+        (("roc", "independent_non_members"), 10**7, "must be a whole number from 0 to below 10,000,000"),
+        (("claim", "epsilon"), -1, "epsilon must be a number of at least 0"),
+        (("claim", "delta"), 1.0, r"delta must be a number in \[0, 1\)"),
+        (("level",), 0, r"level must be a number in \(0, 1\)"),
+        (("level",), 1, r"level must be a number in \(0, 1\)"),
+        (("claims_p_values_holm", "a"), 1.1, r"holm.a must be a number in \[0, 1\]"),
+    ],
+)
+def test_an_audit_out_of_range_is_unreadable(tmp_path, place, value, complaint):
+    """One line; the rest goes on."""
+    claim = {"epsilon": 1.0, "delta": 1e-5, "adjacency": "window-replace", "adversary": "server"}
+    content = audit([cell(claim=claim)])
+    part = content if place[0] in content else content["cells"][0]
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+
+    found = Sources.gather([put(tmp_path / "broken", content), put(tmp_path / "good", audit())])
+
+    assert [each.folder.name for each in found.audits] == ["good"]
+    [line] = found.complaints
+    assert re.search(complaint, line)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "complaint"),
+    [
+        ("protocol", {"survivors_by_block": [10**7]}, "survivors_by_block must be a list of numbers from 0 to below"),
+        ("protocol", {"survivors_by_block": [-1]}, "survivors_by_block must be a list of numbers from 0 to below"),
+        ("privacy", {"epsilon": -1}, "privacy.epsilon must be a number of at least 0"),
+        ("privacy", {"delta": 1}, r"privacy.delta must be a number in \[0, 1\)"),
+        ("data", {"windows_per_client": []}, r"broken: cannot be read \(ValueError: .*\); left out"),
+    ],
+)
+def test_a_run_out_of_range_is_unreadable(tmp_path, part, changed, complaint):
+    """One line, even of what nobody foresaw; the rest goes on."""
+    content = private(3.0)
+    content[part] |= changed
+
+    found = Sources.gather([put(tmp_path / "broken", content), put(tmp_path / "good", result())])
+
+    assert [each.folder.name for each in found.runs] == ["good"]
+    [line] = found.complaints
+    assert re.search(complaint, line)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from experiments.report.audits import Audit
+from experiments.report.leakage import fate
 from experiments.report.runs import Run
 from experiments.report.verdict import cost, learnt, utility, verdict
 from tests.experiments.report.written import attack, audit, cell, private, put, result
@@ -89,6 +92,31 @@ def test_same_masks_are_said_of_equal_files_only(tmp_path):
     assert "same prune masks" not in utility(runs)
 
 
+def test_same_masks_are_those_of_settings_without_noise(tmp_path):
+    """A repetition that disagrees, or noise, takes the sentence away; settings are named, seeds are paired."""
+    contents = (result(), result(protocol="additive"), result(seed=1), result(protocol="additive", seed=1))
+    runs = runs_of(tmp_path / "seeds", *contents, private(3.0), private(3.0, protocol="plain"))
+    files = [run.folder / "prune_masks.safetensors" for run in runs]
+    for file, content in zip(files, (b"1", b"1", b"2", b"2", b"9", b"9"), strict=True):
+        file.write_bytes(content)
+
+    assert "; plain (no DP) and additive (no DP) gave the same prune masks" in utility(runs)
+    assert "same prune masks" not in utility(runs[4:])
+    files[3].write_bytes(b"3")
+    assert "same prune masks" not in utility(runs)
+    files[3].unlink()
+    assert "same prune masks" not in utility(runs)
+
+
+def test_runs_of_one_seed_that_disagree_gave_no_same_masks(tmp_path):
+    """Even if one of them agrees with another setting."""
+    runs = runs_of(tmp_path, result(), result(), result(protocol="additive"), result(protocol="additive"))
+    for run, content in zip(runs, (b"1", b"2", b"1", b"2"), strict=True):
+        (run.folder / "prune_masks.safetensors").write_bytes(content)
+
+    assert "same prune masks" not in utility(runs)
+
+
 def test_without_an_audit_nothing_is_said_of_leakage(tmp_path):
     """But that it was not measured, and what is proven."""
     plain, noisy = runs_of(tmp_path, result(), private(3.0))
@@ -129,8 +157,8 @@ def test_a_claim_that_breaks_is_shouted(tmp_path):
     content["claims_p_values_holm"] = {"additive, distributed epsilon 8; server; whitened": 0.01}
     broken = learnt([], [audit_of(tmp_path / "broken", content)])
 
-    assert "no claim was exceeded, but for any the coins could not have shown it: epsilon 3.04 at most;" in held
-    assert "a claim was EXCEEDED under additive, distributed epsilon 8" in broken
+    assert "no claim was exceeded, but for any the coins could not have shown it: epsilon 3.04 at most." in held
+    assert "a claim was EXCEEDED under additive, distributed epsilon 8 to server" in broken
     assert "no claim" not in broken
 
 
@@ -156,7 +184,7 @@ def test_claims_that_could_have_been_exceeded_are_told_from_others(tmp_path):
     one = learnt([], [audit_of(tmp_path / "one", audit(cells[:1]))])
     both = learnt([], [audit_of(tmp_path / "both", audit(cells))])
 
-    assert "; no claim was exceeded; " in one
+    assert "; no claim was exceeded." in one
     assert "no claim was exceeded, but for 1 of 2 the coins could not have shown it: epsilon 3.04 at most" in both
 
 
@@ -175,3 +203,54 @@ def test_recorded_runs_are_said_to_have_chosen_nothing(tmp_path):
     recorded = audit_of(tmp_path, audit() | {"run": {"config": {}}})
 
     assert "the first attack named; window-replace" in learnt([], [recorded])
+
+
+@pytest.mark.parametrize("adversary", ["server and colluders", "public observer"])
+def test_a_claim_that_breaks_anywhere_is_shouted(tmp_path, adversary):
+    """Under any adversary of any audit, by name; a server's claims that stand do not hide it."""
+    claim = {"epsilon": 8.0, "delta": 1e-5, "adjacency": "window-replace", "adversary": "server"}
+    name = "additive, distributed epsilon 8"
+    content = audit([cell(name, claim=claim), cell(name, adversary, claim=claim)])
+    content["claims_p_values_holm"][f"{name}; {adversary}; blind"] = 0.01
+    broken = audit_of(tmp_path / "broken", content)
+    other = audit_of(tmp_path / "other", audit([cell(name, claim=claim)]))
+    alone = audit_of(tmp_path / "alone", content | {"cells": content["cells"][1:]})
+
+    for audits in ([broken], [alone], [other, broken]):
+        found = learnt([], audits)
+        assert f"a claim was EXCEEDED under {name} to {adversary}" in found
+        assert "no claim was exceeded" not in found
+
+
+def test_a_claim_without_a_p_value_was_not_tested(tmp_path):
+    """It is never said to stand."""
+    claim = {"epsilon": 1.0, "delta": 1e-5, "adjacency": "window-replace", "adversary": "server"}
+    content = audit([cell("additive, distributed epsilon 1", claim=claim)])
+    partly = audit_of(tmp_path / "partly", content)
+    key = "additive, distributed epsilon 1; server; blind"
+    none = audit_of(tmp_path / "none", content | {"claims_p_values_holm": {}})
+    one = audit_of(tmp_path / "one", content | {"claims_p_values_holm": {key: 1.0}})
+
+    assert [fate(each, each.cells[0]) for each in (partly, one, none)] == [
+        "not exceeded",
+        "not tested under whitened",
+        "not tested",
+    ]
+    for each in (one, none):
+        assert "1 of 1 audited claims were not tested under every attack" in learnt([], [each])
+        assert "no claim was exceeded" not in learnt([], [each])
+
+
+def test_nothing_is_said_of_runs_where_there_are_none(tmp_path):
+    """Whether or not there are audits."""
+    assert learnt([], []).endswith("(no audit of a server is among the inputs).")
+    assert "no run" not in learnt([], [audit_of(tmp_path, audit())])
+
+
+@pytest.mark.parametrize("claim", [None, "", 3])
+def test_a_claim_without_words_is_its_epsilon(tmp_path, claim):
+    """Never the word None."""
+    content = private(3.0)
+    content["privacy"]["claim"] = claim
+
+    assert "the strongest epsilon 3 (R1)" in learnt(runs_of(tmp_path, content), [])

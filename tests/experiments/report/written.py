@@ -179,7 +179,14 @@ def cell(configuration: str = "plain", adversary: str = "server", **changed: Any
 
 
 def audit(cells: list[dict[str, Any]] | None = None, **changed: Any) -> dict[str, Any]:
-    """Give an ``audit.json``."""
+    """Give an ``audit.json``, all of whose claims were tested and stand."""
+    cells = [cell(), cell("additive", auc=0.7)] if cells is None else cells
+    tried = [
+        f"{each['configuration']}; {each['adversary']}; {found['attack']}"
+        for each in cells
+        for found in each.get("attacks", ())
+        if each.get("claim") is not None
+    ]
     of_runs = ("baselines", "schedule", "propagate", "partition")
     flags = {name: value for name, value in config().items() if name not in of_runs}
     return {
@@ -189,8 +196,8 @@ def audit(cells: list[dict[str, Any]] | None = None, **changed: Any) -> dict[str
         "game": {"adjacency": "window-replace", "knowledge": "exact"},
         "level": 0.05,
         "baseline_alarms": [],
-        "claims_p_values_holm": {},
-        "cells": [cell(), cell("additive", auc=0.7)] if cells is None else cells,
+        "claims_p_values_holm": dict.fromkeys(tried, 1.0),
+        "cells": cells,
         "environment": ENVIRONMENT,
     }
 
