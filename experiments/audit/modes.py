@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.audit.flags import NOT_OF_GIVEN_MASKS, OF_GIVEN_MASKS, OF_PLAYED_RUNS
-from experiments.audit.recorded import RESULT
+from experiments.audit.recorded import MASKS, RESULT, TRANSCRIPT, VOTES
 from experiments.canaries import FILE as COINS
 from fedprllm_secure.errors import InputError
 
@@ -37,11 +37,12 @@ def refuse_flags_of_other_modes(flags: argparse.Namespace) -> None:
 def files_of(flags: argparse.Namespace) -> tuple[Path, ...]:
     """Name the files that an audit is about, whose content decides its result; none where runs are played.
 
-    Of a run those are its result and its coins, which differ in every run, whatever its flags. Of given masks, the
-    masks and the texts that are files.
+    Of a run those are its result, its coins, its prune masks and votes (a file that is not there counts as none), and
+    every file of its transcript, in order of their paths. Of given masks, the masks and the texts that are files.
     """
     if flags.run_dir is not None:
-        return (flags.run_dir / RESULT, flags.run_dir / COINS)
+        transcript = (file for file in (flags.run_dir / TRANSCRIPT).rglob("*") if file.is_file())
+        return (*(flags.run_dir / name for name in (RESULT, COINS, MASKS, VOTES)), *sorted(transcript))
     if flags.masks is not None:
         texts = (Path(each).expanduser() for each in (flags.candidates, flags.non_members))
         return (*map(Path, flags.masks), *(text for text in texts if text.is_file()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ from protocols.replay import ServerView, replay
 
 RESULT, MASKS, VOTES, TRANSCRIPT = "result.json", "prune_masks.safetensors", "votes.safetensors", "transcript"
 NEEDED = "fedprllm prune --canaries K --save-transcript"
+COUNTS = ("clients", "windows_per_client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class RecordedRun:
         """Read a run; no message of its transcript is read yet.
 
         Raises:
-            InputError: it is not finished, shares other things than votes, or was made without canaries or transcript.
+            InputError: it is not finished, shares other things than votes, was made without canaries or transcript, or
+                its files contradict each other.
         """
         file = folder / RESULT
         try:
@@ -75,10 +78,18 @@ class RecordedRun:
                     f"{folder} is a run without {flag}: an audit of a run needs coins to tell and what the server saw; "
                     f"run {NEEDED}"
                 )
+        _check_numbers(file, result)
         coins = Coins.read(folder / COINS)
         if len({slot.coin for slot in coins.slots}) < 2:
             raise InputError(f"{folder / COINS}: all coins fell alike, which nothing can be told from; use more")
-        return cls(folder, result, coins, tuple(read_transcript(folder / TRANSCRIPT)))
+        sessions = tuple(read_transcript(folder / TRANSCRIPT))
+        for session in sessions:
+            if session.protocol != config.get("protocol"):
+                raise InputError(
+                    f"{session.folder} is a session of the protocol {session.protocol}, {file} is of a run with "
+                    f"--protocol {config.get('protocol')}; they are not of one run"
+                )
+        return cls(folder, result, coins, sessions)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -173,7 +184,9 @@ class RecordedRun:
             sessions: such as the run's were: they turn vectors back into votes.
 
         Raises:
-            InputError: the transcript or a file is not of this model, or clients left amid the session.
+            InputError: the transcript or a file is not of this model, clients left amid the session, or, without noise,
+                the run's prune masks are not those that its totals choose. Under noise the totals that chose are
+                released ones, not those of the transcript: nothing is compared.
         """
         view = self._view(block)
 
@@ -192,12 +205,26 @@ class RecordedRun:
         if view.shows_vectors:
             masks = rows([view.vectors(client) for client in range(self.clients)], clients=1)
         choice = read_tensors(self.folder / MASKS, block.matrices)
+        if self.privacy() is None:
+            self._check_choice(choice, view, block, sessions)
         return SeenBlock(
             masks=masks,
             totals=totals,
             released=totals if released is None else released,
             choice={name: each[None] for name, each in choice.items()},
         )
+
+    def _check_choice(
+        self, choice: Mapping[str, np.ndarray], view: ServerView, block: AuditBlock, sessions: VoteSessions
+    ) -> None:
+        """Refuse prune masks of another run than the transcript's, which what is told of the coins would mix up."""
+        chosen = sessions.payload.choose(block.view(), view.totals, survivors=len(view.survivors))
+        for name, mask in choice.items():
+            if not np.array_equal(mask, chosen[name].cpu().numpy()):
+                raise InputError(
+                    f"{self.folder / MASKS}: {name} is not what the totals of {self.folder / TRANSCRIPT} choose; they "
+                    "are not of one run"
+                )
 
     def _view(self, block: AuditBlock) -> ServerView:
         found = next((each for each in self.sessions if each.place == block.index), None)
@@ -217,6 +244,29 @@ class RecordedRun:
                 "there. Audit a run without --dropout"
             )
         return view
+
+
+def _check_numbers(file: Path, result: Mapping[str, Any]) -> None:
+    """Check the numbers of a result that an audit counts with.
+
+    Raises:
+        InputError: a count is missing or no positive integer, or the claimed epsilon is no finite number from 0 up; null
+            stands for none, of noise too small for a claim.
+    """
+    config = result["config"]
+    for name in COUNTS:
+        if type(config.get(name)) is not int or config[name] < 1:
+            raise InputError(f"{file}: config.{name}={config.get(name)!r} must be an integer from 1 up")
+    if config.get("dp") == "none":
+        return
+    privacy = result.get("privacy")
+    if not isinstance(privacy, dict) or "epsilon" not in privacy:
+        raise InputError(f"{file}: privacy.epsilon is missing; a run with --dp {config.get('dp')} states it")
+    epsilon = privacy["epsilon"]
+    if epsilon is None:
+        return
+    if type(epsilon) not in (int, float) or not 0 <= epsilon < math.inf:
+        raise InputError(f"{file}: privacy.epsilon={epsilon!r} must be a finite number from 0 up")
 
 
 def read_tensors(file: Path, matrices: tuple[PrunableMatrix, ...]) -> dict[str, np.ndarray]:

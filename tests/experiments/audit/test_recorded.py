@@ -318,11 +318,13 @@ def test_another_run_in_the_same_folder_is_not_done_already(
     first = audit(run, tmp_path / "out")
     again = audit(run, tmp_path / "out")
     digest = json.loads(first.stdout)["files_hmac"]
-    contents = [(run / name).read_bytes() for name in ("result.json", "coins.json")]
+    message = min((run / "transcript" / "block-0001").glob("*.bin")).relative_to(run)
+    names = ("result.json", "coins.json", "prune_masks.safetensors", "transcript/block-0000/plan.json", message)
+    contents = [(run / name).read_bytes() for name in names[:2]]
     assert (first.status, again.stdout) == (0, first.stdout)
     for plain in (*contents, b"".join(contents), b"".join(hashlib.sha256(each).digest() for each in contents)):
         assert hashlib.sha256(plain).hexdigest() != digest
-    for name in ("result.json", "coins.json"):
+    for name in names:
         (run / name).write_bytes((run / name).read_bytes() + b" ")
         ran = audit(run, tmp_path / "out")
         assert ran.status == 2
@@ -331,6 +333,9 @@ def test_another_run_in_the_same_folder_is_not_done_already(
             "--cache; name another folder or add --overwrite"
         )
         shutil.copy(recorded() / name, run / name)
+    (run / "votes.safetensors").write_bytes(b"votes")
+    assert audit(run, tmp_path / "out").status == 2
+    (run / "votes.safetensors").unlink()
     assert audit(run, tmp_path / "out").status == 0
     (run / "result.json").write_bytes((run / "result.json").read_bytes() + b" ")
     flags = (f"{name}={value}" for name, value in (SMALL | {"--cache": tmp_path / "kept"}).items())
@@ -436,9 +441,24 @@ def spoil_plan(run: Path) -> None:
     shutil.copy(other, run / "transcript" / "block-0000" / "plan.json")
 
 
+def spoil_choice(run: Path) -> None:
+    """Keep one prune mask's number of weights, but turn its rows round."""
+    masks = load_file(run / "prune_masks.safetensors")
+    name = max(masks)
+    masks[name] = np.ascontiguousarray(masks[name][::-1])
+    save_file(masks, run / "prune_masks.safetensors")
+
+
+def spoil_protocol(run: Path) -> None:
+    """Say that the run was of another protocol than its transcript."""
+    rewrite(run / "result.json", protocol="additive")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (spoil_choice, "transcript choose; they are not of one run"),
+        (spoil_protocol, "is a session of the protocol plain, "),
         (spoil_session, "transcript has no session of block 1"),
         (spoil_messages, "cannot be followed"),
         (spoil_masks, "prune_masks.safetensors cannot be read"),
@@ -455,6 +475,42 @@ def test_a_spoilt_run_is_refused(
     ran = audit(run, tmp_path / "out")
     assert ran.status == 2
     assert message in ran.line
+
+
+@pytest.mark.parametrize("epsilon", [float("nan"), float("inf"), -1.0, "1", True, [1.0]])
+def test_an_epsilon_that_is_none_is_refused(recorded: Callable[..., Path], tmp_path: Path, epsilon: object) -> None:
+    """A claim is a finite number from 0 up; null stands for none, of noise too small, and a missing one is refused."""
+    run = shutil.copytree(recorded(**CLAIMED, adjacency="window-replace"), tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
+    for value, message in ((epsilon, "must be a finite number from 0 up"), (None, "")):
+        result["privacy"]["epsilon"] = value
+        (run / "result.json").write_text(json.dumps(result))
+        if not message:
+            assert RecordedRun.read(run).result["privacy"]["epsilon"] is None
+            continue
+        with pytest.raises(InputError, match=message):
+            RecordedRun.read(run)
+    del result["privacy"]["epsilon"]
+    (run / "result.json").write_text(json.dumps(result))
+    with pytest.raises(InputError, match="privacy.epsilon is missing"):
+        RecordedRun.read(run)
+
+
+@pytest.mark.parametrize("name", ["clients", "windows_per_client"])
+@pytest.mark.parametrize("value", [None, 0, "3", True])
+def test_a_result_without_counts_is_refused(
+    recorded: Callable[..., Path], audit: Any, tmp_path: Path, name: str, value: object
+) -> None:
+    """A count that is missing, or is none, is named in one line."""
+    run = shutil.copytree(recorded(), tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
+    result["config"] |= {name: value}
+    if value is None:
+        del result["config"][name]
+    (run / "result.json").write_text(json.dumps(result))
+    ran = audit(run, tmp_path / "out")
+    assert ran.status == 2
+    assert f"result.json: config.{name}={value!r} must be an integer from 1 up" in ran.line
 
 
 def test_a_run_that_clients_left_is_refused(recorded: Callable[..., Path], audit: Any, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_protocol_and_noise_are_run_audited_and_shown(small, tmp_path, cap
     audits = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("*/audits/*/audit.json"))]
     assert len(audits) == 2
     written = page.read_text()
-    assert "plain, additive and ckks gave the same prune masks, bit for bit" in written
+    assert "plain (no DP), additive (no DP) and ckks (no DP) gave the same prune masks, bit for bit" in written
     assert str(page) in capsys.readouterr().out.replace("\n", "")
 
 

@@ -59,3 +59,11 @@ def test_the_same_windows_are_found_by_construction(play: Play, tmp_path: Path) 
     assert shares[0.5]["identification_rate"]["mean"] > 0.7
     assert shares[0.0]["identification_rate"]["mean"] < shares[0.5]["identification_rate"]["mean"]
     assert shares[0.0]["chance"] == 0.25
+
+
+def test_the_order_of_clients_in_the_second_run_is_drawn() -> None:
+    """It is not always that of the first: else whoever answers in order would know every client again."""
+    generator, held = np.random.default_rng(0), np.arange(4 * 8).reshape(4, 8)
+    orders = {tuple(drawn(generator, held, quarters=(4,)).same.tolist()) for _ in range(12)}
+    assert len(orders) > 4
+    assert orders != {tuple(range(4))}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from experiments.audit.games import reconstruction_texts
 from experiments.audit.games.planted import COPIES, PER_CLIENT, plant, rare_tokens
 from experiments.audit.games.reconstruction import default_victims
 from experiments.cli import BAD_INPUT, DONE
@@ -103,3 +106,19 @@ def test_models_that_mix_positions_into_embeddings_are_refused(play: Play, tmp_p
 
     assert ran.status == BAD_INPUT
     assert "sends a token into block 0 differently at different places" in ran.line
+
+
+def test_planted_coins_are_not_of_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two games with one seed and one text plant other tokens: whoever knows the seed knows no coin."""
+
+    def windows(board: Any, *, parts: int, per_part: int) -> torch.Tensor:
+        return torch.arange(parts * per_part * 80).reshape(parts, per_part, 80) % 50
+
+    monkeypatch.setattr(reconstruction_texts, "own_windows", windows)
+    board: Any = Namespace(
+        flags=Namespace(population=8, seed=0), model=Namespace(vocabulary_size=90),
+        clients=2, windows_per_client=1, victims=6, length=80,
+    )  # fmt: skip
+    coins = [reconstruction_texts.laid_out(board).planted.coins for _ in range(2)]
+    assert coins[0].shape == (6, PER_CLIENT)
+    assert not np.array_equal(*coins)
