@@ -250,8 +250,8 @@ def _check_numbers(file: Path, result: Mapping[str, Any]) -> None:
     """Check the numbers of a result that an audit counts with.
 
     Raises:
-        InputError: a count is missing or no positive integer, or the claimed epsilon is no finite number from 0 up; null
-            stands for none, of noise too small for a claim.
+        InputError: a count is missing or no positive integer, or the claimed epsilon is no finite number from 0 up;
+            null stands for none, of noise too small for a claim.
     """
     config = result["config"]
     for name in COUNTS:

@@ -45,7 +45,7 @@ BESIDE = ("dense", "central", "public", "magnitude")
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the study's flags."""
     parser.epilog = (
-        "As it is, on the demo model: about 5 minutes on two cores. Killed, it continues by the same command."
+        "As it is, on the demo model: about 4 minutes on two cores. Killed, it continues by the same command."
     )
     parser.add_argument("--clients", default="8", metavar="N", help="parties; default 8")
     parser.add_argument("--windows-per-client", default="2", metavar="M", help="default 2")

@@ -492,7 +492,7 @@ def test_an_epsilon_that_is_none_is_refused(recorded: Callable[..., Path], tmp_p
             RecordedRun.read(run)
     del result["privacy"]["epsilon"]
     (run / "result.json").write_text(json.dumps(result))
-    with pytest.raises(InputError, match="privacy.epsilon is missing"):
+    with pytest.raises(InputError, match=r"privacy\.epsilon is missing"):
         RecordedRun.read(run)
 
 
