@@ -106,5 +106,7 @@ def test_the_verdict_follows_from_what_restoring_and_shrinking_do():
     """Shrinkage explains a loss if and only if it makes it alone and restoring the size takes it away."""
     assert "smaller outputs explain it" in answer_of({KEPT: 30, SCALED: 40, RESTORED: 30.5, SHRUNK: 39.5})
     assert "smaller outputs do not explain it" in answer_of({KEPT: 30, SCALED: 40, RESTORED: 40.5, SHRUNK: 30.1})
-    assert "explains it alone, as far as these draws tell" in answer_of({KEPT: 30, SCALED: 40, RESTORED: 35, SHRUNK: 35})
+    assert "explains it alone, as far as these draws tell" in answer_of(
+        {KEPT: 30, SCALED: 40, RESTORED: 35, SHRUNK: 35}
+    )
     assert "no share of a loss is given" in answer_of({KEPT: 30, SCALED: 30, RESTORED: 30, SHRUNK: 30})
