@@ -212,7 +212,8 @@ def markdown(found: Found, notes: Sequence[str]) -> str:
     head, *body = _cells(found)
     lines = [f"| {' | '.join(cells)} |" for cells in ([*head], ["---"] * len(head), *body)]
     lines += ["", *(f"- {each.text}" for each in found.sentences)]
-    return "\n".join([*lines, "", *(f"Note: {note}." for note in notes)]) + "\n"
+    remarks = [f"Note: {note}." for note in notes]
+    return "\n".join([*lines, *(["", *remarks] if remarks else [])]) + "\n"
 
 
 def _cells(found: Found) -> list[list[str]]:
