@@ -22,12 +22,11 @@ from experiments.plan.forecast import forecast
 from experiments.plan.sessions import PlannedRun
 from experiments.plan.shapes import published_shape, shape_of_model, write_stand_in
 from experiments.plan.tables import show_plan
-from experiments.privacy_flags import assumed_colluders, refuse_what_does_not_go_together
-from experiments.prune_command import dropouts_of, method_of, refuse_flags_of_other_payloads
+from experiments.privacy_flags import refuse_what_does_not_go_together
+from experiments.prune_command import dropouts_of, method_of, refuse_flags_of_other_payloads, thresholds_of
 from experiments.result import finite
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.streamed import StreamedModel
-from fedprllm_secure.thresholds import Thresholds
 
 
 def run(flags: argparse.Namespace) -> int:
@@ -37,15 +36,7 @@ def run(flags: argparse.Namespace) -> int:
     if flags.canaries is not None:
         canaries.refuse_too_many(flags.canaries, clients=flags.clients, per_client=flags.windows_per_client)
     refuse_what_does_not_go_together(flags, method.privacy)
-    thresholds = Thresholds.choose(
-        flags.protocol,
-        flags.clients,
-        graph=flags.graph,
-        neighbours=flags.neighbours,
-        recovery_threshold=flags.recovery_threshold,
-        minimum_survivors=flags.minimum_survivors,
-        assumed_colluders=assumed_colluders(flags),
-    )
+    thresholds = thresholds_of(flags)
     with tempfile.TemporaryDirectory() as scratch, _opened(flags) as (model, is_stand_in):
         length = inputs.window_length(flags, model)
         notes: list[str] = []

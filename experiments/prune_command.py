@@ -117,15 +117,7 @@ def prune_once(
     if is_finished(out, config, overwrite=flags.overwrite):
         shutil.rmtree(out / "work", ignore_errors=True)  # left by a kill between the result and the clearing up
         return json.loads((out / "result.json").read_text()), False
-    thresholds = Thresholds.choose(
-        flags.protocol,
-        flags.clients,
-        graph=flags.graph,
-        neighbours=flags.neighbours,
-        recovery_threshold=flags.recovery_threshold,
-        minimum_survivors=flags.minimum_survivors,
-        assumed_colluders=assumed_colluders(flags),
-    )
+    thresholds = thresholds_of(flags)
     ledgers = Ledgers(flags.ledger, flags.clients) if flags.ledger else None
     model = shared_inputs.open_model(flags, shared)
     if flags.save_model and flags.payload == "units":
@@ -213,6 +205,23 @@ def prune_once(
             result["seconds"]["shared"] = shared.saved_seconds  # what this run took over from others had taken them
         _write_artifacts(flags, model, work, {name: variant for name, (variant, _) in variants.items()}, result)
     return result, True
+
+
+def thresholds_of(flags: argparse.Namespace) -> Thresholds:
+    """Choose the thresholds of a run's sessions.
+
+    Raises:
+        InputError: flags do not go with each other or with so few clients.
+    """
+    return Thresholds.choose(
+        flags.protocol,
+        flags.clients,
+        graph=flags.graph,
+        neighbours=flags.neighbours,
+        recovery_threshold=flags.recovery_threshold,
+        minimum_survivors=flags.minimum_survivors,
+        assumed_colluders=assumed_colluders(flags),
+    )
 
 
 def method_of(flags: argparse.Namespace) -> Method:

@@ -18,9 +18,8 @@ from rich.table import Table
 from experiments.flags import positive
 from experiments.report import write_report
 from experiments.studies.findings import Row
-from experiments.studies.sweep_study import PASSED_ON
+from experiments.studies.sweep_study import PASSED_ON, add_passed_on
 from experiments.sweep import SweepSpec, read_sweep, run_sweep
-from experiments.sweep.commands import prune_actions
 from experiments.sweep.folder import DONE
 from fedprllm_secure.errors import InputError
 
@@ -54,11 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delta", default="1e-5", metavar="D", help="default 1e-5")
     parser.add_argument("--seed", default="0", metavar="S", help="of who holds which text; default 0")
     parser.add_argument("--jobs", type=positive, metavar="N", help="processes at a time; default as a sweep chooses")
-    actions = prune_actions()
-    passed = parser.add_argument_group("flags of prune, for every run")
-    for name, standard in PASSED.items():
-        text = f"{actions[name].help}" + (f"; here default {standard}" if standard else "")
-        passed.add_argument(f"--{name}", default=standard, metavar="VALUE", help=text)
+    add_passed_on(parser, PASSED)
 
 
 def run(*, out: Path, jobs: int | None, **flags: Any) -> Path:

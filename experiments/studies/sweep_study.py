@@ -141,11 +141,16 @@ def add_flags(
     parser.epilog = f"As it is, on the demo model: {minutes}. Killed, it continues by the same command."
     parser.add_argument("--seeds", default="0-2", metavar="LIST", help="such as 0-4; default 0-2: three")
     parser.add_argument("--jobs", type=positive, metavar="N", help="processes at a time; default as a sweep chooses")
-    actions = prune_actions()
     for name, default in axes.items():
         parser.add_argument(f"--{name}", default=default, metavar="LIST", help=f"values to study; default {default}")
+    add_passed_on(parser, {**PASSED_ON, **defaults})
+
+
+def add_passed_on(parser: argparse.ArgumentParser, standards: Mapping[str, str | None]) -> None:
+    """Add flags of prune that go to every run as they are, each with its default here; None for prune's own."""
+    actions = prune_actions()
     passed = parser.add_argument_group("flags of prune, for every run")
-    for name, standard in {**PASSED_ON, **defaults}.items():
+    for name, standard in standards.items():
         text = f"{actions[name].help}" + (f"; here default {standard}" if standard else "")
         passed.add_argument(f"--{name}", default=standard, metavar="VALUE", help=text)
 
