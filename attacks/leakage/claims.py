@@ -77,14 +77,15 @@ class ClaimCheck:
         p_value: chance, at most, of as many right guesses if the claim holds (one-run bound): to be corrected for the
             number of claims and attacks tested.
         exceeded_by: the bounds, valid for any mechanism, that lie above the claimed epsilon.
-        cannot_exceed: whether no bound of these coins could have done so, however good the attack.
+        least_p_value: what guessing every coin rightly would have given: however good the attack, so many coins show no
+            smaller one. To be corrected alike.
         greatest_auc: of any attack, if the claim holds.
     """
 
     claim: Claim
     p_value: float
     exceeded_by: tuple[str, ...]
-    cannot_exceed: bool
+    least_p_value: float
     greatest_auc: float
 
 
@@ -106,13 +107,13 @@ def check_claim(
     if game != claim.game:
         raise ValueError(f"game={game} must be the claim's, {claim.game}")
     guessed, right = guesses.told(samples)
-    ceilings = [bound.ceiling for bound in bounds.values() if bound.ceiling is not None]
+    coins = len(samples)
     return ClaimCheck(
         claim=claim,
-        p_value=one_run_p_value(len(samples), guessed, right, epsilon=claim.epsilon, delta=claim.delta),
+        p_value=one_run_p_value(coins, guessed, right, epsilon=claim.epsilon, delta=claim.delta),
         exceeded_by=tuple(
             name for name, bound in bounds.items() if bound.epsilon is not None and bound.epsilon > claim.epsilon
         ),
-        cannot_exceed=max(ceilings) <= claim.epsilon,
+        least_p_value=one_run_p_value(coins, coins, coins, epsilon=claim.epsilon, delta=claim.delta),
         greatest_auc=epsilon_delta_auc(epsilon=claim.epsilon, delta=claim.delta),
     )

@@ -59,3 +59,13 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         greatest = max(greatest, min(1.0, (len(p_values) - place) * p_values[name]))
         corrected[name] = greatest
     return {name: corrected[name] for name in p_values}
+
+
+def holm_factor(corrected: Mapping[str, float], *, level: float) -> int:
+    """Give by how much Holm corrects the next p-value that might be rejected: one for each that was not; 1 at least.
+
+    Args:
+        corrected: as of :func:`holm`.
+        level: below which they are rejected.
+    """
+    return max(1, sum(value >= level for value in corrected.values()))

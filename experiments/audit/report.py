@@ -14,7 +14,7 @@ from attacks.leakage.claims import Claim, Game
 from attacks.leakage.dimension import effective_dimension, predicted_auc
 from attacks.leakage.report import LeakageReport, compared, leakage_reports
 from attacks.leakage.samples import Samples
-from attacks.leakage.selection import holm
+from attacks.leakage.selection import holm, holm_factor
 from experiments.audit.curve_points import curve_points
 from experiments.audit.game import Audit, NoisySessions, Scored
 from experiments.audit.matrix import Cell
@@ -175,7 +175,8 @@ def fate(report: CellReport, in_doubt: Mapping[str, float]) -> str:
     broken = [each.attack for each in report.reports if in_doubt[_tried(report, each)] < LEVEL]
     if broken:
         return f"{claimed}: EXCEEDED by {', '.join(broken)}"
-    if all(each.claim is not None and each.claim.cannot_exceed for each in report.reports):
+    least = min(each.claim.least_p_value for each in report.reports if each.claim is not None)
+    if least * holm_factor(in_doubt, level=LEVEL) >= LEVEL:
         return f"{claimed}: these coins cannot exceed it"
     return f"{claimed}: not exceeded"
 

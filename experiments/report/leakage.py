@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attacks.leakage.ceilings import one_run_ceiling
+from attacks.leakage.selection import holm_factor
 from experiments.audit.matrix import ADVERSARIES
 from experiments.report.audited import Cell
 from experiments.report.audits import Audit
@@ -111,14 +113,18 @@ def fate(audit: Audit, cell: Cell) -> str:
         return f"EXCEEDED by {', '.join(broken)}"
     if missing := audit.untested(cell):
         return "not tested" if len(missing) == len(cell.attacks) else f"not tested under {', '.join(missing)}"
-    if most_shown(cell) < cell.claim.epsilon:
-        return f"not exceeded (these coins show epsilon {most_shown(cell):.2f} at most)"
+    most = most_shown(audit, cell)
+    if most < cell.claim.epsilon:
+        return f"not exceeded (these coins show epsilon {most:.2f} at most)"
     return "not exceeded"
 
 
-def most_shown(cell: Cell) -> float:
-    """Give the greatest epsilon that any attack could have shown on so many coins."""
-    return max(attack.most or 0.0 for attack in cell.attacks)
+def most_shown(audit: Audit, cell: Cell) -> float:
+    """Give the greatest epsilon that any attack could have shown on so many coins beside the other claims tested."""
+    level = audit.level / holm_factor(audit.in_doubt, level=audit.level)
+    return max(
+        one_run_ceiling(attack.members + attack.non_members, delta=attack.delta, level=level) for attack in cell.attacks
+    )
 
 
 def _attacks(audit: Audit) -> Table:

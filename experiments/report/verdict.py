@@ -134,17 +134,17 @@ def _fates(audits: Sequence[Audit]) -> str:
     if untested:
         words.append(f"{len(untested)} of {len(claimed)} audited claims were not tested under every attack")
     if claimed and not words:
-        words.append(f"no claim was exceeded{_unseen([cell for _, cell in claimed])}")
+        words.append(f"no claim was exceeded{_unseen(claimed)}")
     return "; ".join(words)
 
 
-def _unseen(cells: Sequence[Cell]) -> str:
+def _unseen(claimed: Sequence[tuple[Audit, Cell]]) -> str:
     """Say for how many claims the coins could not have shown that they are exceeded."""
-    pairs = [(cell, most_shown(cell)) for cell in cells]
+    pairs = [(cell, most_shown(audit, cell)) for audit, cell in claimed]
     short = [most for cell, most in pairs if cell.claim is not None and most < cell.claim.epsilon]
     if not short:
         return ""
-    which = "any" if len(short) == len(cells) else f"{len(short)} of {len(cells)}"
+    which = "any" if len(short) == len(pairs) else f"{len(short)} of {len(pairs)}"
     return f", but for {which} the coins could not have shown it: epsilon {_range_of(short)} at most"
 
 

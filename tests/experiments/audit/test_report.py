@@ -226,13 +226,16 @@ def test_a_claim_is_said_to_be_exceeded_only_after_all_tries_are_counted(reports
 
 
 def test_a_claim_that_no_coin_can_exceed_is_not_said_to_stand(reports: list[CellReport]) -> None:
-    """What could not have failed was not tested."""
+    """What could not have failed was not tested: not alone, or not beside so many other tries."""
     noisy = next(each for each in reports if each.claim is not None)
-    unable = replace(
-        noisy,
-        reports=tuple(
-            replace(each, claim=replace(each.claim, cannot_exceed=True)) for each in noisy.reports if each.claim
-        ),
-    )
 
-    assert fate(unable, dict.fromkeys(claims_in_doubt([unable]), 1.0)).endswith("these coins cannot exceed it")
+    def said(least: float, others: int) -> str:
+        tried = tuple(
+            replace(each, claim=replace(each.claim, least_p_value=least)) for each in noisy.reports if each.claim
+        )
+        unable = replace(noisy, reports=tried)
+        return fate(unable, dict.fromkeys([*claims_in_doubt([unable]), *map(str, range(others))], 1.0))
+
+    assert said(0.05, others=0).endswith("these coins cannot exceed it")
+    assert said(0.049 / len(noisy.reports), others=0).endswith("not exceeded")
+    assert said(0.049 / len(noisy.reports), others=1).endswith("these coins cannot exceed it")
