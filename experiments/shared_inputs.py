@@ -76,15 +76,19 @@ def _key(what: str, flags: argparse.Namespace, names: tuple[str, ...]) -> Key:
     return (what, *(getattr(flags, name) for name in names), stamps)
 
 
+def files_of(source: str | None) -> list[Path]:
+    """List the files that a source names, in order; none of what is no path."""
+    place = None if source is None else Path(source).expanduser()
+    if place is None or not place.exists():
+        return []
+    return sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+
+
 def _stamp(source: str | None) -> tuple[tuple[str | int, ...], ...]:
-    """List name, number, size and times of change of the files that a source names; none of what is no path.
+    """List name, number, size and times of change of a source's files.
 
     A file that is replaced has another number, and one that is written another time of its inode's change, whatever
     time of its content a copy has kept.
     """
-    place = None if source is None else Path(source).expanduser()
-    if place is None or not place.exists():
-        return ()
-    files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
-    found = [(str(file), file.stat()) for file in files]
+    found = [(str(file), file.stat()) for file in files_of(source)]
     return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in found)

@@ -2,8 +2,9 @@
 
 ``sweep.json`` has the keys ``schema``, ``base`` (flags with one value), ``axes`` (flags with several), ``audit`` (None,
 or ``base`` and ``axes`` of audits), ``cells`` and ``audits``. A cell has ``name``, ``flags``, ``state`` (done, failed
-or missing), ``status`` and ``error`` of a failure, ``commit`` of the code that made it, ``audits`` (names) and
-``not_audited`` (why there is none). An audit has the same but the last two, and ``protocols``.
+or missing), ``status`` and ``error`` of a failure, ``commit`` of the code that made it, ``text`` (a digest under this
+machine's key of the files it is made of), ``audits`` (names) and ``not_audited`` (why there is none). An audit has the
+same but the last two, and ``protocols``.
 
 ``cells/NAME`` is a folder of ``fedprllm prune``, ``audits/NAME`` one of ``fedprllm audit``. Names hold nothing of
 private text. Whether something is done is read from those folders: a kill at any moment leaves nothing that only looks
@@ -42,6 +43,7 @@ class Entry:
     status: int | None = None
     error: str | None = None
     commit: str | None = None
+    text: str | None = None
     audits: list[str] = field(default_factory=list)
     not_audited: str | None = None
     protocols: list[str] = field(default_factory=list)

@@ -19,6 +19,7 @@ from experiments.sweep.commit import code_commit
 from experiments.sweep.crew import available_cores, work_off
 from experiments.sweep.folder import DONE, FAILED, MISSING, Entry, SweepFolder, read_result
 from experiments.sweep.live import LiveTable
+from experiments.sweep.private_text import note_texts
 from experiments.sweep.spec import SweepSpec
 from experiments.sweep.table import read_rows, write_table
 from experiments.sweep.tasks import Outcome, Task
@@ -66,7 +67,8 @@ def run_sweep(
         and 1 wherever one was unexpected.
 
     Raises:
-        InputError: nothing of the kind can be run: a flag or a value is none, or ``out`` is no folder for a sweep.
+        InputError: nothing of the kind can be run: a flag or a value is none, ``out`` is no folder for a sweep, or its
+            cells were made of text that has changed since.
         KeyboardInterrupt: the user interrupted; the table has what is done.
     """
     digest_of = cache(model_digest)
@@ -137,18 +139,22 @@ class _Sweep:
     def look(self) -> None:
         """Find what is done already; of earlier failures nothing is kept, for they are tried again."""
         former = self._former()
+        begun = {name: entry.text for (kind, name), entry in former.items() if self._place(kind, name).exists()}
+        note_texts(self._by_name.values(), former=begun)
         for (kind, name), entry in self._by_name.items():
-            place = self._folder.cell(name) if kind == "cell" else self._folder.audit(name)
-            if read_result(place, "result.json" if kind == "cell" else AUDIT_RESULT) is not None:
+            if read_result(self._place(kind, name), "result.json" if kind == "cell" else AUDIT_RESULT) is not None:
                 entry.state, entry.status = DONE, SUCCESS
-                entry.commit = former.get((kind, name))
+                entry.commit = former[kind, name].commit if (kind, name) in former else None
         self.save()
 
-    def _former(self) -> dict[tuple[str, str], str | None]:
+    def _place(self, kind: str, name: str) -> Path:
+        return self._folder.cell(name) if kind == "cell" else self._folder.audit(name)
+
+    def _former(self) -> dict[tuple[str, str], Entry]:
         if not (self._folder.path / "sweep.json").exists():
             return {}
         cells, audits = self._folder.entries()
-        return {("cell", cell.name): cell.commit for cell in cells} | {("audit", a.name): a.commit for a in audits}
+        return {("cell", cell.name): cell for cell in cells} | {("audit", each.name): each for each in audits}
 
     def tasks(self) -> list[Task]:
         """List what is to be done: cells first."""
@@ -157,7 +163,7 @@ class _Sweep:
                 kind="cell" if kind == "cell" else "audit",
                 name=name,
                 flags=entry.flags,
-                out=self._folder.cell(name) if kind == "cell" else self._folder.audit(name),
+                out=self._place(kind, name),
                 likeness=f"{kind} {likeness(entry.flags)}",
             )
             for (kind, name), entry in self._by_name.items()

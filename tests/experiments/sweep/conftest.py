@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.sweep import SweepSpec, run_sweep
+from experiments.sweep import SweepSpec, private_text, run_sweep
 from tests.experiments.conftest import FLAGS, Inputs
 
 NOISE = {"dp": "central", "delta": "1e-5", "adjacency": "client-zero-out"}
@@ -24,6 +24,15 @@ def tiny_flags(inputs: Inputs, **changed: object) -> dict[str, Any]:
         **{name.removeprefix("--"): value for name, value in FLAGS.items()},
     }
     return flags | {name.replace("_", "-"): value for name, value in changed.items()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def key_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep this machine's key out of the user's home."""
+    folder = tmp_path_factory.mktemp("key")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(private_text, "CACHE", folder)
+        yield folder
 
 
 @pytest.fixture(scope="session")
