@@ -12,8 +12,8 @@ from experiments.report.runs import Run
 
 # Adversaries that nobody helps, by where the noise is added: chosen here, not by what they reach.
 BY_PLACE = {"none": SERVER, "distributed": SERVER, "central": READERS}
-SAME = ("clients", "windows_per_client", "payload", "pruner", "ties")
-SAME_NOISE = ("dp", "epsilon", "noise_multiplier", "delta", "noise", "adjacency")
+SAME = ("clients", "windows_per_client", "window_length", "dtype", "payload", "pruner", "ties")
+SAME_NOISE = ("dp", "epsilon", "noise_multiplier", "delta", "noise", "adjacency", "rank", "clip")
 DIFFERS = "audits play dense propagation; a run with local propagation shows the same in its first block alone"
 
 

@@ -57,6 +57,8 @@ def _refused(flags: Mapping[str, str]) -> str | None:
     """Say why a cell has no audit; None where it has one."""
     if flags.get("payload") == "units":
         return "an audit plays votes and statistics, not units"
+    if (partition := flags.get("partition", "iid")) != "iid":
+        return f"an audit plays clients whose text is cut at random, not --partition {partition}"
     if flags.get("dp") == "distributed" and flags.get("protocol", "plain") == "plain":
         return "distributed noise does not go with the protocol plain"
     return None

@@ -17,7 +17,8 @@ A cell with several audits has a row for each. Columns:
 - ``claimed_epsilon``, ``claimed_delta``, ``claim``, ``claim_adversary``, ``releases_made``,
   ``noise_multiplier_found``, ``ledger_charged``: False for noise that no ledger remembers, which is a simulation and
   no claim about anybody;
-- ``audit``, ``audit_state``, ``audit_error``, ``audit_*`` of the audit's own flags; ``audit_auc_<adversary>`` with
+- ``audit``, ``audit_state``, ``audit_error``, ``audit_exact_for`` (all blocks of a cell that propagates densely, as
+  audits do; else the first), ``audit_*`` of the audit's own flags; ``audit_auc_<adversary>`` with
   ``_low`` and ``_high``, ``audit_attack_<adversary>``, and ``audit_epsilon_lower_bound_one_run_<adversary>`` and
   ``..._clopper_pearson_<adversary>``, of the strongest attack on what each adversary sees.
 """

@@ -138,6 +138,8 @@ def test_missing_axes_are_said(tmp_path):
         {"ties": "random"},
         {"partition": "natural"},
         {"protocol": "ckks"},
+        {"window_length": 64},
+        {"dtype": "float32"},
     ],
 )
 def test_audits_of_other_settings_are_no_match(tmp_path, changed):
@@ -150,7 +152,9 @@ def test_audits_of_other_settings_are_no_match(tmp_path, changed):
     assert cell_of(other, [told]) is None
 
 
-@pytest.mark.parametrize("changed", [{"delta": 1e-6}, {"dp": "central"}, {"adjacency": "client-replace"}])
+@pytest.mark.parametrize(
+    "changed", [{"delta": 1e-6}, {"dp": "central"}, {"adjacency": "client-replace"}, {"rank": 4}, {"clip": 0.5}]
+)
 def test_audits_of_another_noise_are_no_match(tmp_path, changed):
     """And one without noise is none of a noisy run."""
     content = audit([cell("additive"), cell("additive, distributed epsilon 3", auc=0.6)])

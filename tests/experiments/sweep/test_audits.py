@@ -62,6 +62,10 @@ def test_swept_audit_flags_make_several_audits():
     ("flags", "reason"),
     [
         ({"payload": "units"}, "an audit plays votes and statistics, not units"),
+        (
+            {"partition": "dirichlet:0.5", "label-field": "topic"},
+            "an audit plays clients whose text is cut at random, not --partition dirichlet:0.5",
+        ),
         ({"epsilon": 3, **NOISE, "dp": "distributed"}, "distributed noise does not go with the protocol plain"),
     ],
 )
@@ -81,14 +85,15 @@ def test_rows_have_the_figures_of_their_audit(sweep, tmp_path):
 
     plain, additive = read_sweep(tmp_path / "sweep")
     assert plain["audit"] == additive["audit"]
-    assert plain["audit_state"] == "done"
+    assert (plain["audit_state"], plain["audit_exact_for"]) == ("done", "the first block")
     assert plain["audit_runs"] == "20"
     assert all(0 <= row["audit_auc_server"] <= 1 for row in (plain, additive))
     assert additive["audit_auc_server_low"] <= additive["audit_auc_server"] <= additive["audit_auc_server_high"]
     assert plain["audit_auc_server_and_colluders"] is None
     assert additive["audit_auc_server_and_colluders"] is not None
     assert plain["audit_attack_server"] == "similarity"
-    assert sweep(tmp_path / "failing", audit=audit | {"targets": 10_000}, **one) == 2
+    assert sweep(tmp_path / "failing", audit=audit | {"targets": 10_000}, propagate="dense", **one) == 2
     (failing,) = read_sweep(tmp_path / "failing")
     assert (failing["state"], failing["audit_state"]) == ("done", "failed")
+    assert failing["audit_exact_for"] == "all blocks"
     assert failing["audit_error"]
