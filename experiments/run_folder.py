@@ -41,7 +41,7 @@ def is_finished(out: Path, config: Mapping[str, Any], *, overwrite: bool) -> boo
         return False
     for name in sorted({*former, *config}):
         if former.get(name) != config.get(name):
-            raise _holds_another(out, name, former.get(name), config.get(name))
+            raise holds_another(out, "a run", name, former.get(name), config.get(name))
     return True
 
 
@@ -105,7 +105,7 @@ def open_work(
     except OtherRun as other:
         if not overwrite:
             if other.former != other.now:
-                raise _holds_another(out, other.name, other.former, other.now) from other
+                raise holds_another(out, "a run", other.name, other.former, other.now) from other
             changed = f"what {other.name} names has changed since the run began"
             raise InputError(f"--out {out}: {changed}; add --overwrite") from other
         with WorkFolder(out / "work").locked():
@@ -129,8 +129,32 @@ def remove_results(out: Path) -> None:
                 place.unlink(missing_ok=True)
 
 
-def _holds_another(out: Path, name: str, former: Any, now: Any) -> InputError:
-    flag = "--" + name.replace("_", "-")
-    return InputError(
-        f"--out {out} holds a run with {flag} {former}, not {now}; name another folder or add --overwrite"
-    )
+def holds_another(out: Path, kind: str, name: str, former: Any, now: Any) -> InputError:
+    """Say in an error that a folder holds the result of other flags.
+
+    Args:
+        out: the folder.
+        kind: what it holds, such as "a run".
+        name: of the flag that differs, with underscores.
+        former: its value there.
+        now: its value here.
+    """
+    flag, before, after = "--" + name.replace("_", "-"), _written(former), _written(now)
+    if before is None or after is None:
+        told = f"{_given(flag, former, before)}, not {_given(flag, now, after)}"
+    else:
+        told = f"with {flag} {before}, not {after}"
+    return InputError(f"--out {out} holds {kind} {told}; name another folder or add --overwrite")
+
+
+def _given(flag: str, value: Any, written: str | None) -> str:
+    if written is None:
+        return f"with {flag}" if value else f"without {flag}"
+    return f"with {flag} {written}"
+
+
+def _written(value: Any) -> str | None:
+    """Write a flag's value as it is given; None for one that is given without, or not at all."""
+    if isinstance(value, bool) or value is None:
+        return None
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.result import write_json
+from experiments.run_folder import holds_another
 from fedprllm_secure.errors import InputError
 
 SCHEMA = 1
@@ -48,11 +49,7 @@ def is_finished(out: Path, config: dict[str, Any], *, files_hmac: str | None, ov
         return False
     for name in sorted({*former, *config}):
         if former.get(name) != config.get(name):
-            flag = "--" + name.replace("_", "-")
-            raise InputError(
-                f"--out {out} holds an audit with {flag} {former.get(name)}, not {config.get(name)}; name another "
-                "folder or add --overwrite"
-            )
+            raise holds_another(out, "an audit", name, former.get(name), config.get(name))
     if held.get(FILES) != files_hmac:
         raise InputError(
             f"--out {out} holds an audit of files that have changed since, or whose key lies in another --cache; name "

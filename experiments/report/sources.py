@@ -106,19 +106,32 @@ class Sources:
 
     def _add_sweep(self, folder: Path) -> None:
         """Read what is done; list what is not, for what a failed cell left is no result."""
-        sweep = Fields.read(folder / SWEEP, schema=SCHEMA)
+        try:
+            sweep = Fields.read(folder / SWEEP, schema=SCHEMA)
+        except Unreadable as error:
+            self.complaints.append(f"{error}; its finished cells and audits are read all the same")
+            for part in (CELLS, AUDITS):
+                for each in _folders(folder / part):
+                    self._add_part(folder, part, each.name)
+            return
         for part in (CELLS, AUDITS):
             for cell in sweep.each(part):
                 name, state = cell.text("name"), cell.text("state")
                 if Path(name).name != name or name in ("", ".", ".."):
                     raise Unreadable(f"{cell.file}: {cell.place}name must be that of a folder; left out")
-                if state == DONE and not (folder / part / name).resolve().is_relative_to(folder.resolve()):
-                    self.complaints.append(f"{folder / part / name}: lies outside its sweep; left out")
-                elif state == DONE:
-                    self._add(folder / part / name)
+                if state == DONE:
+                    self._add_part(folder, part, name)
                 else:
                     what = name if part == CELLS else f"audit {name}"
                     self.failures.append(Failure(folder, what, _flags(cell), state, cell.maybe_text("error") or ""))
+
+    def _add_part(self, folder: Path, part: str, name: str) -> None:
+        """Read a cell's or an audit's folder, unless it leads out of the sweep's."""
+        place = folder / part / name
+        if place.resolve().is_relative_to(folder.resolve()):
+            self._add(place)
+        else:
+            self.complaints.append(f"{place}: lies outside its sweep; left out")
 
 
 def _flags(cell: Fields) -> str:

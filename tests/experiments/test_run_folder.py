@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run_folder import is_finished, open_work
+from experiments.run_folder import holds_another, is_finished, open_work
 from fedprllm_secure.errors import InputError
 from tests.other_process import lock_held_elsewhere
 
@@ -95,3 +95,20 @@ def test_result_of_another_configuration_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds a run with --sparsity 0\.5, not 0\.6; name another folder or add"):
         is_finished(out, {"sparsity": "0.6"}, overwrite=False)
     assert is_finished(out, CONFIG, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("former", "now", "told"),
+    [
+        (None, "row", "without --some-flag, not with --some-flag row"),
+        ("row", None, "with --some-flag row, not without --some-flag"),
+        (True, False, "with --some-flag, not without --some-flag"),
+        (["a", "b"], [], "with --some-flag a,b, not "),
+        (0, 1, "with --some-flag 0, not 1"),
+    ],
+)
+def test_a_flag_is_named_as_it_is_given(tmp_path, former, now, told):
+    """On a command line, where nothing is called None or True."""
+    error = holds_another(tmp_path, "a run", "some_flag", former, now)
+
+    assert str(error) == f"--out {tmp_path} holds a run {told}; name another folder or add --overwrite"

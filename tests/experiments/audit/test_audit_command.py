@@ -168,7 +168,7 @@ def test_the_same_command_again_computes_nothing(audit: Command, done: Path) -> 
     ("flag", "value", "says"),
     [
         ("runs", RUNS + 1, f"--runs {RUNS}, not {RUNS + 1}"),
-        ("protocol", "additive", r"--protocol \['plain'\], not \['additive'\]"),
+        ("protocol", "additive", "--protocol plain, not additive"),
         ("adjacency", "client-replace", "--adjacency window-replace, not client-replace"),
     ],
 )

@@ -140,6 +140,22 @@ def test_a_sweep_does_not_name_folders_elsewhere(tmp_path):
         Sources.gather([sweep])
 
 
+def test_cells_of_a_sweep_whose_list_is_cut_short_are_read(tmp_path):
+    """What is done needs no list; what failed is not known, and the line says where."""
+    sweep = put_sweep(tmp_path / "sweep", {"c1": result(seed=1), "c2": result(seed=2)}, {"a1": audit()})
+    (sweep / "sweep.json").write_text('{"schema": 1, "cells": [')
+    (sweep / "cells" / "c3").symlink_to(put(tmp_path / "outside", result()))
+
+    found = Sources.gather([sweep])
+
+    assert [run.folder.name for run in found.runs] == ["c1", "c2"]
+    assert len(found.audits) == 1
+    cut, outside = found.complaints
+    assert "cut short" in cut
+    assert cut.endswith("its finished cells and audits are read all the same")
+    assert "c3: lies outside its sweep" in outside
+
+
 def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
     """No result is that large."""
     monkeypatch.setattr("experiments.report.fields.MOST_BYTES", 10)
