@@ -42,6 +42,7 @@ CLIENTS = (8, 64)
 LARGE = ("qwen2.5-0.5b", "qwen2.5-1.5b", "llama-7b", "llama-13b", "llama-2-70b")
 PAYLOADS = ("votes", "statistics", "units")
 OTHERS_UNDER = "additive"  # payloads other than votes are small under every protocol; one shows it
+QUESTION = "What does protection cost in bytes, by protocol and model?"
 TITLES = ("model", "parameters", "payload", "protocol", "clients", "measured", "computed", "bits a weight")
 CPU = torch.device("cpu")
 
@@ -224,8 +225,9 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Write the rows as a Markdown table."""
-    lines = [f"| {' | '.join(TITLES)} |", f"|{'---|' * len(TITLES)}"]
+    """Write the rows as a Markdown table, below the question and the picture that lies beside it."""
+    lines = [f"# {QUESTION}", "", f"![{QUESTION}](communication.png)", ""]
+    lines += [f"| {' | '.join(TITLES)} |", f"|{'---|' * len(TITLES)}"]
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in _cells_of(rows))]) + "\n"
 
 

@@ -75,6 +75,7 @@ def found(rows: Sequence[Row]) -> Found:
     settings = list(dict.fromkeys(_setting(row) for row in rows))
     lines = [_with_aborted(line, rows) for line in summarise(rows, by=BY, figures=FIGURES)]
     return Found(
+        question="What does it cost when clients leave at a step?",
         lines=lines,
         panels=[
             _panel(rows, settings, "perplexity_federated", "perplexity of runs that did not abort"),

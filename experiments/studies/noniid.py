@@ -122,6 +122,7 @@ def found(rows: Sequence[Row]) -> Found:
         summarise(rows, by=BY, figures=FIGURES), key=lambda line: partitions.index(line.setting["partition"])
     )
     return Found(
+        question="What happens when clients' text differs, and who loses?",
         lines=lines,
         panels=[
             _panel("clients' own text", "partition", {e: chosen(rows, partition=e, text=OWN) for e in partitions}),

@@ -91,6 +91,7 @@ def found(rows: Sequence[Row], *, sparsity: str) -> Found:
     """
     sparsities = list(dict.fromkeys(str(row["sparsity"]) for row in rows))
     return Found(
+        question="Which method, and how many clients and windows, does pruning by votes need?",
         lines=sorted(
             summarise(rows, by=BY, figures=FIGURES),
             key=lambda line: (SWEEPS.index(line.setting["sweep"]), sparsities.index(line.setting["sparsity"])),

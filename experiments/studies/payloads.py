@@ -74,6 +74,7 @@ def found(rows: Sequence[Row]) -> Found:
     rows = [_named(row) for row in rows]
     settings = list(dict.fromkeys((str(row["sparsity"]), row["clients"]) for row in rows))
     return Found(
+        question="What does noise leave of votes, statistics and units at equal epsilon?",
         lines=summarise(rows, by=BY, figures=FIGURES),
         panels=[_panel(rows, *setting) for setting in settings],
         sentences=[sentence for setting in settings for sentence in _sentences(rows, *setting)],

@@ -109,6 +109,7 @@ class Found:
     """What a study found.
 
     Attributes:
+        question: it set out with.
         lines: of its table.
         digits: of a figure, by title; 2 where it is not named.
         panels: of its picture.
@@ -116,6 +117,7 @@ class Found:
         notes: what a reader must know of how it was made.
     """
 
+    question: str
     lines: Sequence[Line]
     panels: Sequence[Panel]
     sentences: Sequence[Sentence]
@@ -178,7 +180,7 @@ def conclude(name: str, found: Found, rows: Sequence[Row], *, out: Path) -> Foun
         writer.writeheader()
         writer.writerows(flat)
     notes = [*found.notes, *missing(failed, of=len(rows))]
-    (out / f"{name}.md").write_text(markdown(found, notes))
+    (out / f"{name}.md").write_text(markdown(found, notes, picture=f"{name}.png"))
     conclusions = [asdict(each) for each in found.sentences]
     write_json(out / "conclusions.json", {"study": name, "conclusions": conclusions, "notes": notes})
     for ending in ("png", "svg"):
@@ -212,13 +214,14 @@ def table(found: Found, *, title: str) -> Table:
     return laid
 
 
-def markdown(found: Found, notes: Sequence[str]) -> str:
-    """Write table, sentences and notes."""
+def markdown(found: Found, notes: Sequence[str], *, picture: str) -> str:
+    """Write it all, with a picture that lies beside it."""
     head, *body = _cells(found)
-    lines = [f"| {' | '.join(cells)} |" for cells in ([*head], ["---"] * len(head), *body)]
-    lines += ["", *(f"- {each.text}" for each in found.sentences)]
-    remarks = [f"Note: {note}." for note in notes]
-    return "\n".join([*lines, *(["", *remarks] if remarks else [])]) + "\n"
+    rows = [f"| {' | '.join(cells)} |\n" for cells in ([*head], ["---"] * len(head), *body)]
+    remarks = "".join(f"Note: {note}.\n" for note in notes)
+    parts = [f"# {found.question}\n", "".join(f"- {each.text}\n" for each in found.sentences)]
+    parts += [f"![{found.question}]({picture})\n", remarks, "".join(rows)]
+    return "\n".join(part for part in parts if part)
 
 
 def _cells(found: Found) -> list[list[str]]:

@@ -82,6 +82,7 @@ def found(rows: Sequence[Row]) -> Found:
         key=lambda line: (line.setting["sparsity"], int(line.setting["clients"])),
     )
     return Found(
+        question="Which of equally voted weights should go?",
         lines=lines,
         panels=[_panel(rows, sparsity) for sparsity in _sparsities(rows)],
         sentences=[sentence for sparsity in _sparsities(rows) for sentence in _sentences(rows, sparsity)],

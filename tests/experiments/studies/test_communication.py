@@ -57,7 +57,7 @@ def test_table_and_picture_are_written(studied):
 
     lines = (folder / "communication.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [asdict(row) for row in rows]
-    assert len((folder / "communication.md").read_text().splitlines()) == len(rows) + 2
+    assert len((folder / "communication.md").read_text().splitlines()) == len(rows) + 6
     assert (folder / "communication.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "communication.svg").read_text()
 

@@ -196,7 +196,7 @@ def test_runs_without_a_result_are_named_by_reason():
         "2 of 9 runs have no result: the protocol aborted",
         "1 of 9 runs have no result: no such file",
     ]
-    nothing = Found(lines=[], panels=[], sentences=[])
+    nothing = Found(question="Why?", lines=[], panels=[], sentences=[])
     with pytest.raises(InputError, match="no run of the study has a result; the first says: the protocol aborted: 0"):
         conclude("x", nothing, rows, out=None)
     with pytest.raises(InputError, match="no run of the study"):
@@ -209,18 +209,22 @@ def test_one_seed_is_shown_without_an_interval(tmp_path, capsys):
 
     line = Line({"group": "layer"}, 1, {"perplexity": spread([30.0])})
     panel = Panel("t", "x", "y", [Series("s", {"layer": spread([30.0])})])
-    found = Found(lines=[line], panels=[panel], sentences=[Sentence("it is so.")], notes=["a note"])
+    found = Found(question="Why?", lines=[line], panels=[panel], sentences=[Sentence("it is so.")], notes=["a note"])
 
     conclude("x", found, [finished(0)], out=tmp_path)
 
     assert (tmp_path / "x.md").read_text().splitlines() == [
-        "| group | seeds | perplexity |",
-        "| --- | --- | --- |",
-        "| layer | 1 | 30.00 |",
+        "# Why?",
         "",
         "- it is so.",
         "",
+        "![Why?](x.png)",
+        "",
         "Note: a note.",
+        "",
+        "| group | seeds | perplexity |",
+        "| --- | --- | --- |",
+        "| layer | 1 | 30.00 |",
     ]
     assert json.loads((tmp_path / "conclusions.json").read_text())["conclusions"] == [
         {"text": "it is so.", "spread": None}
