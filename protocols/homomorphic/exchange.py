@@ -18,6 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class Compressed(RuntimeError):
+    """The library compressed what it wrote, which nothing here can read."""
+
+    def __init__(self) -> None:
+        super().__init__("this build of TenSEAL compresses ciphertexts; install tenseal 0.3.18")
+
+
 class ScratchFile:
     """A named file for one exchange with the library."""
 
@@ -60,7 +67,7 @@ def raw_blocks(frame: bytes) -> bytes:
     """Return the content of a Zstandard frame (RFC 8878) that holds raw blocks only.
 
     Raises:
-        RuntimeError: If a block is compressed, which coefficients modulo a prime of 60 bits are too random for.
+        Compressed: If a block is, which coefficients modulo a prime of 60 bits are too random for.
     """
     descriptor = frame[4]
     sizes = {0: 1 if descriptor & 0x20 else 0, 1: 2, 2: 4, 3: 8}
@@ -70,7 +77,7 @@ def raw_blocks(frame: bytes) -> bytes:
         block = int.from_bytes(frame[offset : offset + 3], "little")
         last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
         if kind != 0:
-            raise RuntimeError("this build of TenSEAL compresses ciphertexts; install tenseal 0.3.18")
+            raise Compressed
         content.append(frame[offset + 3 : offset + 3 + size])
         offset += 3 + size
     return b"".join(content)

@@ -334,6 +334,24 @@ def test_forms_that_are_not_known_are_refused(chosen):
         made.fresh_to_wire(bytes(deflated))
 
 
+def test_sums_are_read_as_the_library_holds_them(chosen):
+    """All at once where the library could not compress them; other forms are named."""
+    parameters, _ = chosen(Scheme.CKKS, 8)
+    made, adder = context(parameters), Adder(parameters)
+    holder = KeyHolder(parameters, SessionKey(b"k" * 16, bytes(32)))
+    first, second = (holder.encrypt(np.arange(40, dtype=np.uint64)) for _ in range(2))
+    total = adder.load(first)
+    adder.add(total, second)
+    held = total.dyn_array()
+    count = 2 * parameters.ring.degree * len(parameters.ring.data_primes)
+    one_by_one = np.fromiter((held[i] for i in range(count)), np.uint64, count)
+
+    assert adder.sum_to_wire(total) == encode_coefficients(one_by_one)
+    assert made.sum_to_wire(made.sum_for_library(one_by_one)) == encode_coefficients(one_by_one)
+    with pytest.raises(RuntimeError, match="writes ciphertexts in another form"):
+        made.sum_to_wire(made.sum_for_library(one_by_one[:-2]))
+
+
 def test_only_raw_blocks_are_read():
     """A frame as in RFC 8878: magic, descriptor, content size, blocks; kinds other than raw are refused."""
     magic = bytes.fromhex("28b52ffd")
