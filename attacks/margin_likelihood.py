@@ -47,9 +47,18 @@ def totals_line(
     variance = clients * usual * (1 - usual) + np.float32(noise_variance)
     middle = (clients - 1) * usual + (present + absent) / 2
     low = np.clip(middle - np.float32(0.5), 0, clients - 1) - clients * usual
-    slope = np.log1p((present - usual) * (low + 1) / variance) - np.log1p((present - usual) * low / variance)
-    slope -= np.log1p((absent - usual) * (low + 1) / variance) - np.log1p((absent - usual) * low / variance)
+    ratio = _step_up((present - usual) / variance, low)
+    if absent is not usual:
+        ratio /= _step_up((absent - usual) / variance, low)
+    slope = np.log(ratio, out=ratio)
     return slope, -slope * middle
+
+
+def _step_up(tilt: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Give the factor by which a likelihood 1 + tilt * total grows from one total to the next."""
+    grown: np.ndarray = 1 + tilt * (low + 1)
+    grown /= 1 + tilt * low
+    return grown
 
 
 class _MarginLikelihood:

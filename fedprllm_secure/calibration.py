@@ -6,7 +6,7 @@ pseudo-clients that baselines need. Windows of several streams share a batch; th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -63,11 +63,16 @@ class InputEnergy:
         self.energies[key].index_add_(0, segments, energy.double())
         self.tokens[key].index_add_(0, segments, torch.full_like(segments, tokens))
 
-    def of(self, rows: slice | Tensor) -> dict[str, Tensor | None]:
-        """Give what these streams of windows together sent into each source, (in,); None where no token got there."""
+    def of(self, rows: slice | Tensor, sources: Iterable[str] | None = None) -> dict[str, Tensor | None]:
+        """Give what these streams of windows together sent into each source, (in,); None where no token got there.
+
+        Args:
+            rows: streams of windows.
+            sources: those that are asked for; by default all.
+        """
         return {
-            source: energy[rows].sum(0) if bool(self.tokens[source][rows].any()) else None
-            for source, energy in self.energies.items()
+            source: self.energies[source][rows].sum(0) if bool(self.tokens[source][rows].any()) else None
+            for source in (self.energies if sources is None else sources)
         }
 
     @property

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -57,10 +57,12 @@ class AuditBlock:
 
     def view(self, windows: np.ndarray | None = None, matrices: tuple[PrunableMatrix, ...] | None = None) -> PartyView:
         """Give the view of a party with these windows, negative numbers none; without windows, the server's."""
-        energies: dict[str, Tensor | None] = {}
-        if windows is not None:
-            energies = self.sums.of(torch.from_numpy(windows[windows >= 0]))
-        return PartyView(matrices or self.matrices, self.editable.weight, self.sums.sources, energies)
+        view = PartyView(matrices or self.matrices, self.editable.weight, self.sums.sources)
+        if windows is None:
+            return view
+        entered = dict.fromkeys(view.source(matrix) for matrix in view.matrices)
+        reached = [source for source in entered if source in self.sums.energies]
+        return replace(view, energies=self.sums.of(torch.from_numpy(windows[windows >= 0]), reached))
 
 
 @dataclass(frozen=True)
