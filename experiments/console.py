@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from experiments.result import finite
 
+LOG_SECONDS = 30.0
 PHASE_NAMES = {
     "survey": "calibrating block",
     "prune": "pruning block",
@@ -33,7 +35,7 @@ VARIANT_NAMES = {
 
 
 class PhaseBars:
-    """One progress bar a phase, on stderr so that stdout stays clean."""
+    """One progress bar a phase, on stderr so that stdout stays clean; a line now and then where that is a file."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         """Make the bars; ``quiet`` hides them."""
@@ -47,6 +49,7 @@ class PhaseBars:
             disable=quiet,
         )
         self._tasks: dict[str, Any] = {}
+        self._said_at = time.monotonic()
 
     def __enter__(self) -> PhaseBars:
         """Show the bars."""
@@ -69,6 +72,11 @@ class PhaseBars:
             self._progress.start()  # not before there is something to show: an early error is to be the only line
             self._tasks[phase] = self._progress.add_task(PHASE_NAMES.get(phase, phase), total=total, completed=done)
         self._progress.update(self._tasks[phase], completed=done)
+        if not self._progress.console.is_terminal and not self._progress.disable:
+            now = time.monotonic()
+            if now - self._said_at >= LOG_SECONDS:
+                self._said_at = now
+                self.say(f"{PHASE_NAMES.get(phase, phase)} {done}/{total}")
 
 
 def show_prune_result(result: Mapping[str, Any], out: Path, *, as_json: bool, note: str = "") -> None:

@@ -118,8 +118,9 @@ def add_audit_flags(parser: argparse.ArgumentParser) -> None:
         "--victims",
         type=positive,
         metavar="V",
-        help="clients that are attacked over all runs, in games other than membership; default about 96 (domain), 64 "
-        "(linkage), 24 (reconstruction)",
+        help="clients that are attacked over all runs, in games other than membership: a multiple of --clients (for "
+        "domain of --domains too), elsewhere twice as many at least; default about 96 (domain), 64 (linkage), 24 "
+        "(reconstruction)",
     )
     game.add_argument(
         "--domains",

@@ -23,7 +23,7 @@ def show_plan(plan: Mapping[str, Any]) -> None:
 def bytes_table(plan: Mapping[str, Any]) -> Table:
     """Lay out bytes by step, all sessions together."""
     payload = plan["payload"]
-    table = Table(title=f"bytes under protocol {plan['protocol']['name']}, {payload['sessions']} sessions together")
+    table = Table(title=f"bytes under protocol {plan['protocol']['name']}, {_sessions(payload)} together")
     table.add_column("step", no_wrap=True)
     names = {
         "client_up_max_bytes": "client up",
@@ -67,7 +67,7 @@ def _facts(plan: Mapping[str, Any]) -> Table:
     )
     facts.add_row(
         "payload",
-        f"{payload['name']}: {payload['entries']:,} entries in {payload['sessions']} sessions; a client submits "
+        f"{payload['name']}: {payload['entries']:,} entries in {_sessions(payload)}; a client submits "
         f"{payload['submitted_bits_per_entry']:.2f} bits an entry, {payload['submitted_bits_per_weight']:.3g} a weight",
     )
     facts.add_row("protocol", plan["protocol"]["protects"])
@@ -113,3 +113,7 @@ def duration(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 360000 else f"{seconds / 86400:.0f} days"
+
+
+def _sessions(payload: Mapping[str, Any]) -> str:
+    return f"{payload['sessions']} session" + ("s" if payload["sessions"] != 1 else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.console import perplexity_table, show_prune_result
+from experiments import console
+from experiments.console import PhaseBars, perplexity_table, show_prune_result
 
 PERPLEXITY = {
     "windows": 6,
@@ -110,3 +111,17 @@ def test_cost_is_shown_by_step_and_in_all(capsys, wide, tmp_path):
         ["already", "done"],
     ]
     assert "perplexity" not in shown
+
+
+def test_progress_in_a_file_is_a_line_now_and_then(monkeypatch, capsys):
+    """A log of long work says how far it is; short work says nothing in between, and quiet work nothing at all."""
+    for quiet in (False, True):
+        now = 0.0
+        monkeypatch.setattr(console.time, "monotonic", lambda: now)  # noqa: B023 - read while it is this one
+        with PhaseBars(quiet=quiet) as bars:
+            for done in range(4):
+                bars.update("audit", done, 4)
+                now += 20.0
+
+        said = [line for line in capsys.readouterr().err.splitlines() if line.endswith("/4") and "━" not in line]
+        assert said == ([] if quiet else ["attacking matrix 2/4"])
