@@ -251,10 +251,14 @@ class OpenSession:
 
     def close(self) -> SessionResult:
         """Let the survivors open the totals, and add the server's noise, if it is the one to add it."""
+        return self.close_showing_server()[1]
+
+    def close_showing_server(self) -> tuple[SessionResult, SessionResult]:
+        """Close, and give the result as the server has it before it adds noise, and as it leaves the server."""
         result = self._simulation.close()
         if self._contents.noise is None:
-            return result
-        return replace(result, totals=self._contents.noise.released(result.totals))
+            return result, result
+        return result, replace(result, totals=self._contents.noise.released(result.totals))
 
 
 def cost_by_step(result: SessionResult) -> dict[str, dict[str, float]]:

@@ -4,7 +4,8 @@ Received messages are given to a fresh server role, which checks and parses them
 for its answers where the first one was, since these close its steps. So nothing is learnt here that the protocol does
 not let a server learn: totals, who is in them, and under `plain` each client's vectors. Two things that help a server
 stand beside it: clients that tell it their own vectors (`totals_without`), and under `bfv` and `ckks` one client that
-lends it the session's key (`Replay.opened_by`).
+lends it the session's key (`Submissions.opened_by`). Whoever held the session has the server's totals and need not walk
+it again: `Submissions` alone makes the same view of them and the messages.
 
 Knows neither where transcripts are kept nor what the vectors mean.
 """
@@ -103,51 +104,31 @@ class ServerView:
             raise ValueError(f"client={client} must be among the survivors {self.survivors}")
 
 
-class Replay:
-    """A recorded session on its way through a fresh server role."""
+class Submissions:
+    """The submissions of one session, put together from the messages that its server took."""
 
     def __init__(self, protocol: SecureAggregation, plan: SessionPlan) -> None:
-        """Begin a session again.
-
-        Raises:
-            ValueError: If the plan is none of the protocol's.
-        """
+        """Begin without any."""
         self._protocol, self._plan = protocol, plan
-        self._server = protocol.server(plan)
-        self._submitted: dict[int, list[Message]] = {}
+        self._messages: dict[int, list[Message]] = {}
 
-    def follow(self, entries: Iterable[TranscriptEntry]) -> None:
-        """Take the next messages.
-
-        Args:
-            entries: In the order in which the server received and sent them.
+    def take(self, entry: TranscriptEntry) -> None:
+        """Take a message that the server took or sent.
 
         Raises:
-            ValueError: If an entry names another client than its message does, or the server sent what one that follows
-                the protocol does not send.
-            ProtocolError: If a message is refused.
+            ValueError: If an entry of a received message names another client than the message does.
         """
-        for entry in entries:
-            if entry.direction is Direction.SENT:
-                _ask_again(self._server, entry)
-                continue
-            receiving(self._server, entry.step)(entry.message)
-            message = decode(entry.message)  # the server took it, so it is what it says
-            if message.sender != entry.client:
-                raise ValueError(
-                    f"client={entry.client} of an entry must be the sender of its message, {message.sender}"
-                )
-            if entry.step is Step.SUBMIT:
-                self._submitted.setdefault(entry.client, []).append(message)
+        if entry.direction is Direction.SENT:
+            return
+        message = decode(entry.message)  # the server took it, so it is what it says
+        if message.sender != entry.client:
+            raise ValueError(f"client={entry.client} of an entry must be the sender of its message, {message.sender}")
+        if entry.step is Step.SUBMIT:
+            self._messages.setdefault(entry.client, []).append(message)
 
-    def view(self) -> ServerView:
-        """Return what the server has when the last message is taken.
-
-        Raises:
-            ProtocolError: If too few messages are there for the session to end.
-        """
-        totals, survivors = self._server.totals(), self._server.survivors()
-        uploads = dict(self._uploads()) if isinstance(self._protocol, Plain) else {}
+    def view(self, totals: Mapping[str, Totals], survivors: tuple[int, ...]) -> ServerView:
+        """Return what the server has, with the totals that it came to."""
+        uploads = dict(self._whole()) if isinstance(self._protocol, Plain) else {}
         return ServerView(self._protocol, self._plan, totals, survivors, uploads)
 
     def opened_by(self, helper: ClientRole) -> dict[int, dict[str, Integers]]:
@@ -173,13 +154,56 @@ class Replay:
         from protocols.homomorphic.uploads import open_upload  # needs TenSEAL
 
         scheme = self._protocol.scheme
-        return {client: open_upload(scheme, self._plan, upload, helper) for client, upload in self._uploads()}
+        return {client: open_upload(scheme, self._plan, upload, helper) for client, upload in self._whole()}
 
-    def _uploads(self) -> Iterator[tuple[int, bytes]]:
+    def _whole(self) -> Iterator[tuple[int, bytes]]:
         """Yield each client whose closing message has come, with the content of its submission."""
-        for client, (*chunks, last) in self._submitted.items():
+        for client, (*chunks, last) in self._messages.items():
             if last.body == closing_body(chunk.digest for chunk in chunks):
                 yield client, b"".join(chunk.body for chunk in chunks)
+
+
+class Replay:
+    """A recorded session on its way through a fresh server role."""
+
+    def __init__(self, protocol: SecureAggregation, plan: SessionPlan) -> None:
+        """Begin a session again.
+
+        Raises:
+            ValueError: If the plan is none of the protocol's.
+        """
+        self._server = protocol.server(plan)
+        self._submissions = Submissions(protocol, plan)
+
+    def follow(self, entries: Iterable[TranscriptEntry]) -> None:
+        """Take the next messages.
+
+        Args:
+            entries: In the order in which the server received and sent them.
+
+        Raises:
+            ValueError: If an entry names another client than its message does, or the server sent what one that follows
+                the protocol does not send.
+            ProtocolError: If a message is refused.
+        """
+        for entry in entries:
+            if entry.direction is Direction.SENT:
+                _ask_again(self._server, entry)
+            else:
+                receiving(self._server, entry.step)(entry.message)
+            self._submissions.take(entry)
+
+    def view(self) -> ServerView:
+        """Return what the server has when the last message is taken.
+
+        Raises:
+            ProtocolError: If too few messages are there for the session to end.
+        """
+        return self._submissions.view(self._server.totals(), self._server.survivors())
+
+    def opened_by(self, helper: ClientRole) -> dict[int, dict[str, Integers]]:
+        """Open uploads as :meth:`Submissions.opened_by`."""
+        return self._submissions.opened_by(helper)
 
 
 def replay(protocol: SecureAggregation, plan: SessionPlan, entries: Iterable[TranscriptEntry]) -> ServerView:

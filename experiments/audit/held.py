@@ -1,7 +1,8 @@
 """Real sessions of victims, held in this process, and what each adversary has of them when they are over.
 
-What a server sees is computed from the bytes it received (`protocols.replay`): what a protocol hides cannot be in a
-view, because no other way leads there. Knows no coin and no payload.
+What a server sees are the totals that its role came to and what the bytes it received say beside them
+(`protocols.replay`): what a protocol hides cannot be in a view, because no other way leads there. Knows no coin and no
+payload.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fedprllm_secure.thresholds import Thresholds
 from fedprllm_secure.work import WorkFolder
 from protocols import PROTOCOLS, SessionPlan, TranscriptEntry
 from protocols.homomorphic.protocol import Homomorphic
-from protocols.replay import Replay, ServerView
+from protocols.replay import ServerView, Submissions
 
 HELPER = 0  # the client that helps the server where one is enough to open everything
 
@@ -117,13 +118,13 @@ class SessionHolder:
         plan, entries = self._recording.plan, self._recording.entries
         assert plan is not None  # the session is open
         opened: Mapping[int, Mapping[str, Any]] = {}
-        again, so_far = Replay(self._protocol, plan), len(entries)
-        again.follow(entries[:so_far])
+        submissions = Submissions(self._protocol, plan)
+        for entry in entries:
+            submissions.take(entry)
         if isinstance(self._protocol, Homomorphic):
-            opened = again.opened_by(session.role(HELPER))
-        left = session.close().totals
-        again.follow(entries[so_far:])
-        seen = again.view()
+            opened = submissions.opened_by(session.role(HELPER))
+        at_server, left = session.close_showing_server()
+        seen = submissions.view(at_server.totals, at_server.survivors)
         if seen.shows_vectors:
             opened = {client: seen.vectors(client) for client in range(self._num_clients)}
-        return Held(seen=seen, left=left, vectors=opened, colluding=colluding)
+        return Held(seen=seen, left=left.totals, vectors=opened, colluding=colluding)

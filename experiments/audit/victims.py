@@ -1,13 +1,14 @@
 """Victims: worlds whose coins are to be told, taken through real sessions; what each adversary sees is cut from those.
 
 Every client of every world decides by the real payload on kept statistics and submits through the real protocols, noise
-and all. What a server sees is then computed from the bytes it received (`protocols.replay`): what a protocol hides
-cannot be in a view, because no other way leads there. Coins never reach this module.
+and all. What a server sees is what its role made of the bytes it received (`experiments.audit.held`): what a protocol
+hides cannot be in a view, because no other way leads there. Coins never reach this module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,14 +176,16 @@ class Victims:
         """
         found: dict[str, SeenBlock] = {}
         payload = next(iter(self._sessions.values())).payload
-        for world, windows in enumerate(self._windows):
-            check()
-            decisions = [None if (own < 0).all() else payload.decide(block.view(own)) for own in windows]
-            for name, sessions in self._sessions.items():
-                held = sessions.hold(block, decisions)
-                if world == 0:
-                    found[name] = self._room(name, found, block, held)
-                _store(found[name], sessions, block, world, held)
+        with ThreadPoolExecutor(len(self._sessions)) as side:  # sessions of one world side by side
+            for world, windows in enumerate(self._windows):
+                check()
+                decisions = [None if (own < 0).all() else payload.decide(block.view(own)) for own in windows]
+                coming = {name: side.submit(each.hold, block, decisions) for name, each in self._sessions.items()}
+                for name, sessions in self._sessions.items():
+                    held = coming.pop(name).result()
+                    if world == 0:
+                        found[name] = self._room(name, found, block, held)
+                    _store(found[name], sessions, block, world, held)
         return found
 
     def _room(self, name: str, found: Mapping[str, SeenBlock], block: AuditBlock, held: Held) -> SeenBlock:

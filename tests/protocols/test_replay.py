@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protocols import PROTOCOLS, Direction, ProtocolError, Simulation, Step, VectorSpec, run_session
-from protocols.replay import Replay, replay
+from protocols.replay import Replay, Submissions, replay
 
 VOTES = (VectorSpec("votes", 130, 1), VectorSpec("more", 9, 1))
 SIGNED = (VectorSpec("centred", 130, 3, signed=True), VectorSpec("noisy", 9, 2, signed=True, headroom=40))
@@ -62,6 +62,23 @@ def test_replayed_totals_are_the_sessions_totals(protocol, recorded, vectors, dr
     for name, total in result.totals.items():
         np.testing.assert_array_equal(view.totals[name], total)
         assert view.totals[name].dtype == total.dtype
+
+
+@KINDS
+@pytest.mark.parametrize("dropouts", [{}, {Step.SHARE: frozenset({0}), Step.SUBMIT: frozenset({3})}])
+def test_who_held_a_session_need_not_walk_it_again(protocol, recorded, vectors, dropouts):
+    """The server's own totals and the messages make the view that a walk makes."""
+    plan, _, entries, result = recorded(vectors, dropouts)
+    submissions = Submissions(protocol, plan)
+    for entry in entries:
+        submissions.take(entry)
+
+    walked, held = replay(protocol, plan, entries), submissions.view(result.totals, result.survivors)
+
+    assert (held.protocol, held.plan, held.survivors) == (walked.protocol, walked.plan, walked.survivors)
+    assert held._uploads == walked._uploads
+    for name, total in walked.totals.items():
+        np.testing.assert_array_equal(held.totals[name], total)
 
 
 @KINDS
