@@ -23,7 +23,10 @@ RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line through two points, level where they are one, and nowhere below zero."""
+    """A cost that grows in a straight line through two points; level where they are one, and nowhere below zero.
+
+    More never costs less: where measurements fall, they scatter, and the line is level at their mean.
+    """
 
     first: tuple[float, float]
     second: tuple[float, float]
@@ -31,8 +34,9 @@ class Line:
     def at(self, place: float) -> float:
         """Give its height."""
         (left, low), (right, high) = self.first, self.second
-        slope = (high - low) / (right - left) if right != left else 0.0
-        return max(0.0, low + slope * (place - left))
+        if right == left or high < low:
+            return (low + high) / 2
+        return max(0.0, low + (high - low) / (right - left) * (place - left))
 
 
 @dataclass(frozen=True, slots=True)

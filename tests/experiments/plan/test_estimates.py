@@ -90,10 +90,11 @@ def test_sessions_between_and_beyond_the_measured_ones():
     assert PROTOCOL.server_seconds(peers=15, content=2000) == pytest.approx(1.5)
 
 
-def test_a_line_is_level_through_one_point_and_never_below_zero():
-    """Measurements scatter; an estimate below nothing is none."""
+def test_a_line_rises_or_is_level_and_is_never_below_zero():
+    """Measurements scatter; more does not cost less, and an estimate below nothing is none."""
     assert Line((1.0, 2.0), (1.0, 2.0)).at(9.0) == 2.0
-    assert Line((0.0, 2.0), (1.0, 1.0)).at(9.0) == 0.0
+    assert Line((0.0, 2.0), (1.0, 1.0)).at(9.0) == 1.5
+    assert Line((2.0, 1.0), (3.0, 2.0)).at(0.0) == 0.0
 
 
 @pytest.mark.parametrize(("peers", "measured"), [(4, [4]), (50, [3, 9])])
