@@ -47,18 +47,21 @@ def totals_line(
     variance = clients * usual * (1 - usual) + np.float32(noise_variance)
     middle = (clients - 1) * usual + (present + absent) / 2
     low = np.clip(middle - np.float32(0.5), 0, clients - 1) - clients * usual
-    ratio = _step_up((present - usual) / variance, low)
+    gain = _gain((present - usual) / variance, low)
     if absent is not usual:
-        ratio /= _step_up((absent - usual) / variance, low)
-    slope = np.log(ratio, out=ratio)
+        lost = _gain((absent - usual) / variance, low)
+        gain = (gain - lost) / (1 + lost)
+    slope = np.log1p(gain)
     return slope, -slope * middle
 
 
-def _step_up(tilt: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Give the factor by which a likelihood 1 + tilt * total grows from one total to the next."""
-    grown: np.ndarray = 1 + tilt * (low + 1)
-    grown /= 1 + tilt * low
-    return grown
+def _gain(tilt: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Give by what share a likelihood 1 + tilt * total grows from one total to the next.
+
+    The share and not the factor: under much noise it is far below what single precision tells from 1.
+    """
+    gain: np.ndarray = tilt / (1 + tilt * low)
+    return gain
 
 
 class _MarginLikelihood:

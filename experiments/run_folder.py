@@ -157,4 +157,4 @@ def _written(value: Any) -> str | None:
     """Write a flag's value as it is given; None for one that is given without, or not at all."""
     if isinstance(value, bool) or value is None:
         return None
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (",".join(map(str, value)) if isinstance(value, list) else str(value)) or "''"

@@ -77,11 +77,14 @@ def _key(what: str, flags: argparse.Namespace, names: tuple[str, ...]) -> Key:
 
 
 def files_of(source: str | None) -> list[Path]:
-    """List the files that a source names, in order; none of what is no path."""
+    """List the files that a source names, in order, but for hidden ones; none of what is no path."""
     place = None if source is None else Path(source).expanduser()
     if place is None or not place.exists():
         return []
-    return sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+    if not place.is_dir():
+        return [place]
+    files = (file for file in place.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return sorted(files)
 
 
 def _stamp(source: str | None) -> tuple[tuple[str | int, ...], ...]:

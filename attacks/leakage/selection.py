@@ -66,6 +66,6 @@ def holm_factor(corrected: Mapping[str, float], *, level: float) -> int:
 
     Args:
         corrected: as of :func:`holm`.
-        level: below which they are rejected.
+        level: of those below it the claim is rejected, as reports do: one at it stands.
     """
     return max(1, sum(value >= level for value in corrected.values()))

@@ -28,8 +28,22 @@ def machine_key(cache: Path) -> bytes:
         cache: the folder that holds it; from here on only this user may enter it.
 
     Raises:
-        InputError: the file holds no whole key, or the folder is open to others and holds other things.
+        InputError: the file holds no whole key, the folder is open to others and holds other things, or no key can be
+            kept or read there.
     """
+    try:
+        key = _read_or_draw(cache)
+    except OSError as error:
+        raise InputError(
+            f"{cache} cannot hold the key for digests of private text ({error}); make HOME, or --cache, a folder that "
+            "can be written"
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise InputError(f"{cache / 'key'} must hold {KEY_BYTES} bytes, not {len(key)}; remove it")
+    return key
+
+
+def _read_or_draw(cache: Path) -> bytes:
     _close(cache)
     file = cache / "key"
     if not file.exists():
@@ -43,10 +57,7 @@ def machine_key(cache: Path) -> bytes:
             pass
         finally:
             own.unlink()
-    key = file.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise InputError(f"{file} must hold {KEY_BYTES} bytes, not {len(key)}; remove it")
-    return key
+    return file.read_bytes()
 
 
 def _close(cache: Path) -> None:
@@ -56,7 +67,8 @@ def _close(cache: Path) -> None:
     if mode & 0o077:
         if not (cache / "key").exists() and any(cache.iterdir()):
             raise InputError(
-                f"--cache {cache} is open to others (mode {mode:o}) and holds other things; name a folder of its own"
+                f"{cache} is open to others (mode {mode:o}) and holds other things; close it, or name a folder of its "
+                "own by --cache"
             )
         cache.chmod(0o700)
     for left in cache.glob("key-*"):

@@ -14,6 +14,7 @@ from experiments.report.document import Sources as Named
 from experiments.report.roc import roc_pictures
 
 MOST_ROWS = 40
+MOST_COINS = 20_000
 
 
 def leakage(audits: Sequence[Audit]) -> Section:

@@ -1,10 +1,11 @@
 """The folder of a sweep: what was asked, what came of each cell, and where its results lie.
 
 ``sweep.json`` has the keys ``schema``, ``base`` (flags with one value), ``axes`` (flags with several), ``audit`` (None,
-or ``base`` and ``axes`` of audits), ``cells`` and ``audits``. A cell has ``name``, ``flags``, ``state`` (done, failed
-or missing), ``status`` and ``error`` of a failure, ``commit`` of the code that made it, ``text`` (a digest under this
-machine's key of the files it is made of), ``audits`` (names) and ``not_audited`` (why there is none). An audit has the
-same but the last two, and ``protocols``.
+or ``base`` and ``axes`` of audits), ``cells``, ``audits`` and ``texts`` (:mod:`experiments.sweep.private_text`: digests
+of the text of every cell and audit that the folder holds, also of those that are no longer asked for). A cell has
+``name``, ``flags``, ``state`` (done, failed or missing), ``status`` and ``error`` of a failure, ``commit`` of the code
+that made it, ``audits`` (names) and ``not_audited`` (why there is none). An audit has the same but the last two, and
+``protocols``.
 
 ``cells/NAME`` is a folder of ``fedprllm prune``, ``audits/NAME`` one of ``fedprllm audit``. Names hold nothing of
 private text. Whether something is done is read from those folders: a kill at any moment leaves nothing that only looks
@@ -31,6 +32,7 @@ SCHEMA = 1
 FILE, TABLE, PARQUET, LOCK, CELLS, AUDITS = "sweep.json", "table.jsonl", "table.parquet", "lock", "cells", "audits"
 OWN_NAMES = frozenset({FILE, TABLE, PARQUET, LOCK, CELLS, AUDITS, "error.log"})
 DONE, FAILED, MISSING = "done", "failed", "missing"
+Texts = Mapping[str, str]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,7 +45,6 @@ class Entry:
     status: int | None = None
     error: str | None = None
     commit: str | None = None
-    text: str | None = None
     audits: list[str] = field(default_factory=list)
     not_audited: str | None = None
     protocols: list[str] = field(default_factory=list)
@@ -89,12 +90,15 @@ class SweepFolder:
         if foreign := names - OWN_NAMES:
             raise InputError(f"--out {self.path} holds other files ({min(foreign)}); name an empty folder")
 
-    def write(self, spec: SweepSpec, cells: Sequence[Entry], audits: Sequence[Entry]) -> None:
+    def write(
+        self, spec: SweepSpec, cells: Sequence[Entry], audits: Sequence[Entry], texts: Mapping[str, Texts | None]
+    ) -> None:
         """Write ``sweep.json``."""
         audit = None if spec.audit is None else _asked(spec.audit)
         found: dict[str, Any] = {"schema": SCHEMA, **_asked(spec.prune), "audit": audit}
         found["cells"] = [_without(asdict(cell), "protocols") for cell in cells]
         found["audits"] = [_without(asdict(audit), "audits", "not_audited") for audit in audits]
+        found["texts"] = texts
         write_json(self.path / FILE, found)
 
     def read(self) -> dict[str, Any]:
@@ -124,6 +128,14 @@ class SweepFolder:
             return [Entry(**cell) for cell in found["cells"]], [Entry(**audit) for audit in found["audits"]]
         except (KeyError, TypeError) as error:
             raise InputError(f"{self.path / FILE} does not list cells and audits as it should ({error})") from error
+
+    def texts(self) -> dict[str, Texts | None]:
+        """Read the digests that are kept of texts, by cell and audit; none where there is no sweep yet.
+
+        Raises:
+            InputError: as :meth:`read`.
+        """
+        return dict(self.read().get("texts", {})) if (self.path / FILE).exists() else {}
 
 
 def read_result(folder: Path, name: str) -> dict[str, Any] | None:

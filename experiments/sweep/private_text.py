@@ -8,50 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
 
 from experiments.audit.machine_key import keyed_digest
 from experiments.audit.statistics import CACHE
 from experiments.shared_inputs import files_of
-from experiments.sweep.folder import Entry
+from experiments.sweep.folder import Entry, Texts
 from fedprllm_secure.errors import InputError
 
 SOURCES = ("data", "public-data", "eval-data")
+NO_FILE = "none"
 
 
-def note_texts(entries: Iterable[Entry], *, former: Mapping[str, str | None], key_folder: Path | None = None) -> None:
-    """Note of which text each cell and audit is made, which those that were begun must have been made of as well.
+def texts_of(entries: Iterable[Entry], *, begun: Mapping[str, Texts | None]) -> dict[str, Texts | None]:
+    """Give of which text each cell and audit is made, which those that were begun must have been made of as well.
 
-    A digest that another machine took says nothing here: its name tells so, and it is replaced.
+    Nothing is known of what was begun before digests were kept (None), and nothing here tells whether a text is one
+    that another machine took a digest of: what was noted stays as it is.
 
     Args:
-        entries: cells and audits; their ``text`` is set.
-        former: by name, what earlier starts of this sweep noted of those that were begun.
-        key_folder: holds the key; by default the one of audits.
+        entries: cells and audits.
+        begun: by name, what was noted of those that were begun.
+
+    Returns:
+        By name, the digest of what each flag names.
 
     Raises:
-        InputError: a text has changed since, or cannot be read.
+        InputError: a text has changed since, or cannot be read, or no key can be kept.
     """
-    folder = CACHE if key_folder is None else key_folder
 
     @cache
-    def digest(sources: tuple[str, ...]) -> str | None:
-        files = [file for source in sources for file in files_of(source)]
-        return f"{keyed_digest([], folder)[:8]}:{keyed_digest(files, folder)}" if files else None
+    def digest(source: str) -> str:
+        files = files_of(source)
+        return keyed_digest(files, CACHE) if files else NO_FILE
 
-    changed = []
+    found: dict[str, Texts | None] = {}
+    changed: dict[str, list[Entry]] = {}
     for entry in entries:
-        entry.text = digest(tuple(entry.flags[name] for name in SOURCES if name in entry.flags))
-        before = former.get(entry.name)
-        if before is not None and entry.text != before and _is_same_machine(before, entry.text):
-            changed.append(entry)
-    if changed:
-        texts = sorted({changed[0].flags[name] for name in SOURCES if name in changed[0].flags})
+        now = {"key": keyed_digest([], CACHE)} | {
+            name: digest(entry.flags[name]) for name in SOURCES if name in entry.flags
+        }
+        found[entry.name] = begun.get(entry.name, now)
+        before = begun.get(entry.name)
+        for name in SOURCES if before is not None and before["key"] == now["key"] else ():
+            if before is not None and before.get(name) != now.get(name):
+                changed.setdefault(f"--{name} {entry.flags.get(name)}", []).append(entry)
+    for source, made in changed.items():
         raise InputError(
-            f"{' or '.join(texts)} is not what it was when this sweep began: {len(changed)} of its cells and audits "
-            f"(first: {changed[0].name}) are of the former text, and one table never mixes two; name another --out"
+            f"{source} is not what it was when this sweep began: {len(made)} of its cells and audits (first: "
+            f"{made[0].name}) are of the former text, and one table never mixes two; name another --out"
         )
-
-
-def _is_same_machine(before: str, now: str | None) -> bool:
-    return now is None or before.split(":")[0] == now.split(":")[0]
+    return found

@@ -17,9 +17,9 @@ from experiments.sweep.audits import match_audits
 from experiments.sweep.cells import Cell, cells_of, model_digest
 from experiments.sweep.commit import code_commit
 from experiments.sweep.crew import available_cores, work_off
-from experiments.sweep.folder import DONE, FAILED, MISSING, Entry, SweepFolder, read_result
+from experiments.sweep.folder import DONE, FAILED, MISSING, Entry, SweepFolder, Texts, read_result
 from experiments.sweep.live import LiveTable
-from experiments.sweep.private_text import note_texts
+from experiments.sweep.private_text import texts_of
 from experiments.sweep.spec import SweepSpec
 from experiments.sweep.table import read_rows, write_table
 from experiments.sweep.tasks import Outcome, Task
@@ -134,13 +134,15 @@ class _Sweep:
 
     def __init__(self, spec: SweepSpec, folder: SweepFolder, cells: list[Entry], audits: list[Entry]) -> None:
         self._spec, self._folder, self._cells, self._audits = spec, folder, cells, audits
+        self._texts: dict[str, Texts | None] = {}
         self._by_name = {("cell", cell.name): cell for cell in cells} | {("audit", each.name): each for each in audits}
 
     def look(self) -> None:
         """Find what is done already; of earlier failures nothing is kept, for they are tried again."""
         former = self._former()
-        begun = {name: entry.text for (kind, name), entry in former.items() if self._place(kind, name).exists()}
-        note_texts(self._by_name.values(), former=begun)
+        kept = self._folder.texts()
+        begun = {name: kept.get(name) for kind, name in self._by_name if self._place(kind, name).exists()}
+        self._texts = kept | texts_of(self._by_name.values(), begun=begun)
         for (kind, name), entry in self._by_name.items():
             if read_result(self._place(kind, name), "result.json" if kind == "cell" else AUDIT_RESULT) is not None:
                 entry.state, entry.status = DONE, SUCCESS
@@ -183,7 +185,7 @@ class _Sweep:
 
     def save(self) -> None:
         """Write ``sweep.json``."""
-        self._folder.write(self._spec, self._cells, self._audits)
+        self._folder.write(self._spec, self._cells, self._audits, self._texts)
 
     def status(self) -> int:
         """Give the exit status."""

@@ -120,6 +120,27 @@ def test_noise_weakens_evidence():
     assert slopes[0] > slopes[1] > slopes[2] > 0
 
 
+@pytest.mark.parametrize("deviation", [0.0, 10.0, 733.0, 5000.0])
+@pytest.mark.parametrize("clients", [4, 64])
+def test_single_precision_is_enough_under_any_noise(clients, deviation):
+    """Slopes of a small noisy effect are those of double precision, with a candidate's absence as usual or not."""
+    draw = np.random.default_rng(0)
+    usual = draw.uniform(0.1, 0.9, 1000)
+    present, absent = (np.clip(usual + draw.normal(0, 0.02, 1000), 0.001, 0.999) for _ in range(2))
+    for rates in ((present, absent, usual), (present, usual, usual)):
+        single = [each.astype(np.float32) for each in rates]
+        if rates[1] is rates[2]:
+            single[1] = single[2]
+        double = [each.astype(np.float64) for each in single]
+        if rates[1] is rates[2]:
+            double[1] = double[2]
+        found, expected = (
+            totals_line(*each, clients=clients, noise_variance=deviation**2)[0] for each in (single, double)
+        )
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
 def test_probabilities_are_what_happens():
     """Bits of usual clients go about as often as the model says."""
     game = plant("masks", seed=1, observed=1, labelled=1, reference=500)

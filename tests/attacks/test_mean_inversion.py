@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
+from attacks import mean_inversion
 from attacks.mean_inversion import MeanInverter
 
 
@@ -67,6 +69,13 @@ def test_a_channel_of_zero_weights_tells_nothing():
     assert inverter.information[3] == 0
     np.testing.assert_array_equal(found[:, 3], 0)
     assert correlation_and_slope(found, norms)[0] > 0.9
+
+
+def test_the_density_is_the_normal_one():
+    """To rounding."""
+    z = np.linspace(-9, 9, 50)
+
+    np.testing.assert_allclose(mean_inversion._density(z), norm.pdf(z), rtol=1e-12)
 
 
 def test_noise_beyond_every_count_leaves_finite_weights():

@@ -115,8 +115,9 @@ def test_cost_is_shown_by_step_and_in_all(capsys, wide, tmp_path):
 
 def test_progress_in_a_file_is_a_line_now_and_then(monkeypatch, capsys):
     """A log of long work says how far it is; short work says nothing in between, and quiet work nothing at all."""
-    for quiet in (False, True):
-        now = 0.0
+    for quiet, is_terminal in ((False, False), (True, False), (False, True)):
+        now = 1000.0
+        monkeypatch.setenv("FORCE_COLOR" if is_terminal else "NO_COLOR", "1")
         monkeypatch.setattr(console.time, "monotonic", lambda: now)  # noqa: B023 - read while it is this one
         with PhaseBars(quiet=quiet) as bars:
             for done in range(4):
@@ -124,4 +125,4 @@ def test_progress_in_a_file_is_a_line_now_and_then(monkeypatch, capsys):
                 now += 20.0
 
         said = [line for line in capsys.readouterr().err.splitlines() if line.endswith("/4") and "━" not in line]
-        assert said == ([] if quiet else ["attacking matrix 2/4"])
+        assert said == ([] if quiet or is_terminal else ["attacking matrix 2/4"])

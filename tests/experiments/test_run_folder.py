@@ -103,7 +103,7 @@ def test_result_of_another_configuration_is_refused(tmp_path):
         (None, "row", "without --some-flag, not with --some-flag row"),
         ("row", None, "with --some-flag row, not without --some-flag"),
         (True, False, "with --some-flag, not without --some-flag"),
-        (["a", "b"], [], "with --some-flag a,b, not "),
+        (["a", "b"], [], "with --some-flag a,b, not ''"),
         (0, 1, "with --some-flag 0, not 1"),
     ],
 )

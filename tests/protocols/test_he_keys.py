@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from protocols.homomorphic import keys
 from protocols.homomorphic.keys import derive_key, draw_contribution, sample_ternary, transform
 from protocols.homomorphic.parameters import rings
 
@@ -115,3 +116,23 @@ def test_the_transform_evaluates_the_polynomial(degree, prime):
         for coefficient in polynomial[::-1].tolist():
             value = (value * point + coefficient) % prime
         assert found[i] == value
+
+
+@pytest.mark.parametrize("degree", [2, 4096])
+def test_the_transform_of_equal_halves_is_below_the_prime(degree):
+    """Differences of 0 are 0, not the prime."""
+    prime = rings()[0].data_primes[0]
+
+    assert transform(np.zeros(degree, np.int8), prime).tolist() == [0] * degree
+    assert transform(np.ones(degree, np.int8), prime).max() < prime
+
+
+def test_upper_words_are_those_of_whole_products():
+    """Every carry counts: words of all ones, of one half, and random ones."""
+    edges = [0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**63, 2**64 - 2**32, 2**64 - 1]
+    drawn = np.random.default_rng(0).integers(0, 2**64, 200, np.uint64, endpoint=False).tolist()
+    left = np.array(edges + drawn, np.uint64)[:, None]
+    right = left.T
+
+    expected = [[a * b >> 64 for a in edges + drawn] for b in edges + drawn]
+    assert keys._upper_word(left, right).tolist() == expected

@@ -9,7 +9,7 @@ import pytest
 
 from attacks.leakage.curves import roc
 from attacks.leakage.plan import Guesses, chosen_plan, plan_beforehand
-from attacks.leakage.selection import holm, strongest_first
+from attacks.leakage.selection import holm, holm_factor, strongest_first
 from tests.attacks.leakage.simulated import gaussian, samples
 
 
@@ -100,6 +100,15 @@ def test_attacks_to_compare_share_coins():
         strongest_first({"a": one, "b": other})
     with pytest.raises(ValueError, match="must hold an attack's scores"):
         strongest_first({})
+
+
+def test_holm_corrects_the_next_by_how_many_stand():
+    """Those that were rejected before are no tries any longer; the last one is not corrected."""
+    corrected = holm({"a": 0.001, "b": 0.9, "c": 0.02, "d": 0.3, "e": 0.4})
+
+    assert holm_factor(corrected, level=0.05) == 4  # "c" stands at 4 * 0.02
+    assert holm_factor(corrected, level=corrected["c"]) == 4
+    assert holm_factor({"a": 0.01}, level=0.05) == holm_factor({}, level=0.05) == 1
 
 
 def test_holm_corrects_for_number_and_keeps_order():

@@ -88,7 +88,7 @@ def test_an_open_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     (folder / "letter.txt").write_text("mine")
     folder.chmod(0o750)
 
-    with pytest.raises(InputError, match=re.escape(f"--cache {folder} is open to others (mode 750) and holds other")):
+    with pytest.raises(InputError, match=re.escape(f"{folder} is open to others (mode 750) and holds other")):
         machine_key(folder)
     assert mode(folder) == 0o750
 
@@ -118,3 +118,11 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """By name."""
     with pytest.raises(InputError, match=f"{tmp_path} cannot be read"):
         keyed_digest((tmp_path,), tmp_path / "kept")
+
+
+def test_a_place_that_holds_no_key_is_named(tmp_path: Path) -> None:
+    """A file where the folder should be."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(InputError, match=r"file/cache cannot hold the key .*make HOME, or --cache, a folder that"):
+        machine_key(tmp_path / "file" / "cache")

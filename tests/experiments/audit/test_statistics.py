@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +85,24 @@ def test_a_view_is_of_its_windows_alone(statistics: WindowStatistics) -> None:
         assert energy is not None
         assert np.array_equal(energy.numpy(), statistics.energies[[4, 2], place].sum(0))
         assert view.matrices == (query,)
+        assert set(view.energies) == {view.source(query)}  # nothing else was added up
         assert block.view().energies == {}
         assert block.view().matrices == block.matrices
+
+
+def test_a_matrix_that_nothing_entered_is_named(statistics: WindowStatistics) -> None:
+    """Where a view is asked for it, as everywhere; not before."""
+    for block in statistics.blocks():
+        (query, *_) = block.matrices
+        source = block.view().source(query)
+        sums = InputEnergy(5)
+        sums.sources = block.sums.sources
+        sums.energies = {name: each for name, each in block.sums.energies.items() if name != source}
+        sums.tokens = block.sums.tokens
+        view = replace(block, sums=sums).view(np.array([0]), (query,))
+
+        with pytest.raises(InputError, match=re.escape(query.name)):
+            view.energy(query)
 
 
 def test_the_same_windows_are_read_and_not_passed_again(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from hashlib import sha256
 
 import pyarrow.parquet
 import pytest
 import torch
 
 from experiments.cli import BAD_INPUT, DONE, REFUSED, UNEXPECTED
-from experiments.sweep import private_text, read_sweep
+from experiments.sweep import read_sweep
 from experiments.sweep import run as run_module
 from experiments.sweep.folder import SweepFolder
 from fedprllm_secure.errors import InputError
@@ -122,23 +121,25 @@ def test_result_that_was_cut_short_is_made_again(sweep, tmp_path):
     assert again[0]["perplexity_result"] == rows[0]["perplexity_result"]
 
 
-def test_text_that_changes_between_two_starts_is_refused(sweep, inputs, tmp_path, monkeypatch):
-    """One table never mixes cells of two texts; a cell that was never begun may be of any."""
+def test_text_that_changes_between_two_starts_is_refused(sweep, inputs, tmp_path):
+    """One table never mixes cells of two texts: not even one that was not asked for in between, nor a half-done one."""
     text = tmp_path / "text.txt"
     text.write_bytes(inputs.text.read_bytes())
     out = tmp_path / "sweep"
-    assert sweep(out, protocol="plain", data=str(text)) == 0
-    found = json.loads((out / "sweep.json").read_text())["cells"][0]
-    assert sha256(text.read_bytes()).hexdigest() not in found["text"]
+    asked = {"data": str(text), "baselines": ""}
+    assert sweep(out, protocol="plain", **asked) == 0
+    (plain,) = read_sweep(out)
+    assert sweep(out, protocol="additive", **asked) == 0
+    (additive,) = read_sweep(out)
 
     text.write_bytes(b"Another text. " * 2000)
-    with pytest.raises(InputError, match=f"text.txt.* is not what it was when.*: 1 of .*first: {found['name']}"):
-        sweep(out, protocol=["plain", "additive"], data=str(text))
-    shutil.rmtree(out / "cells" / found["name"])
-    assert sweep(out, protocol=["plain", "additive"], data=str(text)) == 0
-
-    monkeypatch.setattr(private_text, "CACHE", tmp_path / "key of another machine")
-    assert sweep(out, protocol=["plain", "additive"], data=str(text)) == 0
+    with pytest.raises(InputError, match=f"--data .*text.txt is not what it was.*: 1 of .*first: {plain['cell']}"):
+        sweep(out, protocol=["plain", "ckks"], **asked)
+    (out / "cells" / additive["cell"] / "result.json").unlink()
+    with pytest.raises(InputError, match=f"first: {additive['cell']}"):
+        sweep(out, protocol="additive", **asked)
+    shutil.rmtree(out / "cells" / plain["cell"])
+    assert sweep(out, protocol=["plain"], **asked) == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
