@@ -6,11 +6,13 @@ writes a document escapes all of them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 Role = Literal["data", "limit", "claim"]
 Shape = Literal["points", "line", "steps"]
+NEAR = 0.012  # of an axis: points nearer than that lie on each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,12 @@ class Axis:
     high: float
     ticks: tuple[tuple[float, str], ...] = ()
 
+    def share(self, place: float) -> float:
+        """Say how far along the axis a place is: 0 where it begins, 1 where it ends."""
+        if self.is_log:
+            return math.log(place / self.low) / math.log(self.high / self.low)
+        return (place - self.low) / (self.high - self.low)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
@@ -136,6 +144,19 @@ class Curves:
     y: Axis
     series: tuple[Series, ...]
     unseen: tuple[float, float, str] | None = None
+
+    def covered(self, series: Series) -> int:
+        """Count the series of data, drawn later, that have a point on one of this one's: it is drawn larger."""
+        own = self._places(series)
+        later = self.series[self.series.index(series) + 1 :]
+        return sum(
+            any(abs(x - a) < NEAR and abs(y - b) < NEAR for x, y in self._places(other) for a, b in own)
+            for other in later
+            if other.role == "data" and other.shape == series.shape == "points"
+        )
+
+    def _places(self, series: Series) -> list[tuple[float, float]]:
+        return [(self.x.share(x), self.y.share(y)) for x, y in zip(series.x, series.y, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def _curves(drawing: Curves) -> dict[str, Any]:
         traces.append(_band(drawing.unseen, drawing.y))
     for series in drawing.series:
         if series.role == "data":
-            traces.append(_data(series, looks[series.name], is_first=series.name not in seen))
+            traces.append(_data(drawing, series, looks[series.name], is_first=series.name not in seen))
             seen.add(series.name)
         else:
             dash = "solid" if series.role == "claim" else LIMITS[limits % len(LIMITS)]
@@ -49,7 +49,7 @@ def _curves(drawing: Curves) -> dict[str, Any]:
     }
 
 
-def _data(series: Series, look: int, *, is_first: bool) -> dict[str, Any]:
+def _data(drawing: Curves, series: Series, look: int, *, is_first: bool) -> dict[str, Any]:
     trace: dict[str, Any] = {
         "type": "scatter",
         "name": escaped(series.name),
@@ -61,7 +61,7 @@ def _data(series: Series, look: int, *, is_first: bool) -> dict[str, Any]:
             "width": 2,
             "shape": "hv" if series.shape == "steps" else "linear",
         },
-        "marker": {"symbol": MARKERS[look % len(MARKERS)], "size": 9},
+        "marker": {"symbol": MARKERS[look % len(MARKERS)], "size": 9 + 7 * drawing.covered(series)},
         "legendgroup": str(look),
         "showlegend": is_first,
         "meta": {"look": look},

@@ -51,7 +51,7 @@ def _curves(drawing: Curves) -> Figure:
     limits = 0
     for series in drawing.series:
         if series.role == "data":
-            _draw(axes, series, looks[series.name])
+            _draw(axes, series, looks[series.name], covered=drawing.covered(series))
         else:
             is_claim = series.role == "claim"
             style: dict[str, Any] = (
@@ -77,7 +77,7 @@ def looks_of(series: tuple[Series, ...]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
-def _draw(axes: Axes, series: Series, look: int) -> None:
+def _draw(axes: Axes, series: Series, look: int, *, covered: int) -> None:
     colour = COLOURS[look % len(COLOURS)]
     dashes = DASHES[look % len(DASHES)] if series.shape != "points" else "none"
     marker = None if series.shape == "steps" else MARKERS[look % len(MARKERS)]
@@ -87,7 +87,7 @@ def _draw(axes: Axes, series: Series, look: int) -> None:
         color=colour,
         linestyle=dashes,
         marker=marker,
-        markersize=6,
+        markersize=6 + 5 * covered,
         linewidth=1.8,
         drawstyle="steps-post" if series.shape == "steps" else "default",
         label=_label(series.name),
