@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -146,6 +147,8 @@ class _Sweep:
         for (kind, name), entry in self._by_name.items():
             if read_result(self._place(kind, name), "result.json" if kind == "cell" else AUDIT_RESULT) is not None:
                 entry.state, entry.status = DONE, SUCCESS
+                # Left by a kill between the result and the clearing up: state of private text.
+                shutil.rmtree(self._place(kind, name) / "work", ignore_errors=True)
                 entry.commit = former[kind, name].commit if (kind, name) in former else None
         self.save()
 

@@ -142,6 +142,19 @@ def test_text_that_changes_between_two_starts_is_refused(sweep, inputs, tmp_path
     assert sweep(out, protocol=["plain"], **asked) == 0
 
 
+def test_state_that_a_kill_left_beside_a_result_goes(sweep, tmp_path):
+    """A run that was killed between its result and the clearing up is done; its private state is not kept."""
+    assert sweep(tmp_path / "sweep", protocol="plain", baselines="") == 0
+    (row,) = read_sweep(tmp_path / "sweep")
+    work = tmp_path / "sweep" / "cells" / row["cell"] / "work"
+    work.mkdir()
+    (work / "hidden").write_text("private")
+
+    assert sweep(tmp_path / "sweep", protocol="plain", baselines="") == 0
+    assert not work.exists()
+    assert (work.parent / "result.json").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cell_that_needs_a_gpu_fails_in_a_line(sweep, tmp_path):
     """Where there is no GPU, the cells that ask for one say so, and the others are done."""
