@@ -1,9 +1,9 @@
 """Run commands of ``fedprllm`` in forked children, some of which are killed: ``python forked_runs.py < runs.json``.
 
 Each run is ``{"arguments": [...], "kill": null | ["rename", N] | ["SIGKILL" | "SIGINT", SECONDS | FILE]}``: kill just
-before the Nth rename of a file, or send the signal that long after the run began, or once FILE is in the folder of
-results. Statuses are printed as JSON, a signal as its negative number. Forking saves each run the seconds that imports
-take.
+before the Nth rename of a file, or send the signal that long after the run began, or as soon as FILE has its name in
+the folder of results. Statuses are printed as JSON, a signal as its negative number. Forking saves each run the seconds
+that imports take.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ def kill_at_rename(number: int) -> None:
     Path.replace = replace
 
 
-def wait_for(what: float | str, out: Path) -> None:
-    """Wait so many seconds, or until there is such a file."""
-    if isinstance(what, float):
-        time.sleep(what)
-        return
-    deadline = time.monotonic() + 60
-    while not (out / what).exists() and time.monotonic() < deadline:
-        time.sleep(0.001)
+def signal_after(file: str, number: signal.Signals) -> None:
+    """Make this process send itself a signal when a file has got its name: however busy the machine is, then."""
+    original = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        found = original(self, target)
+        if Path(target).as_posix().endswith(file):
+            os.kill(os.getpid(), number)
+        return found
+
+    Path.replace = replace
 
 
 def status_of(arguments: list[str], kill: list | None) -> int:
@@ -52,9 +55,11 @@ def status_of(arguments: list[str], kill: list | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if kill and kill[0] == "rename":
             kill_at_rename(kill[1])
+        elif kill and isinstance(kill[1], str):
+            signal_after(kill[1], getattr(signal, kill[0]))
         os._exit(main(arguments))
-    if kill and kill[0] != "rename":
-        wait_for(kill[1], next(Path(text.removeprefix("--out=")) for text in arguments if text.startswith("--out=")))
+    if kill and isinstance(kill[1], float):
+        time.sleep(kill[1])
         os.kill(child, getattr(signal, kill[0]))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
