@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from attacks.leakage.ceilings import one_run_ceiling
 from attacks.leakage.selection import holm_factor
@@ -123,9 +125,13 @@ def fate(audit: Audit, cell: Cell) -> str:
 def most_shown(audit: Audit, cell: Cell) -> float:
     """Give the greatest epsilon that any attack could have shown on so many coins beside the other claims tested."""
     level = audit.level / holm_factor(audit.in_doubt, level=audit.level)
-    return max(
-        one_run_ceiling(attack.members + attack.non_members, delta=attack.delta, level=level) for attack in cell.attacks
-    )
+    return max(_ceiling(attack.members + attack.non_members, attack.delta, level) for attack in cell.attacks)
+
+
+@lru_cache(maxsize=1024)
+def _ceiling(coins: int, delta: float, level: float) -> float:
+    """Bound what coins show; without bound where there are so many that it costs seconds and is above any claim."""
+    return math.inf if coins > MOST_COINS else one_run_ceiling(coins, delta=delta, level=level)
 
 
 def _attacks(audit: Audit) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from experiments.report import leakage
 from experiments.report.audits import Audit
 from experiments.report.leakage import fate
 from experiments.report.runs import Run
@@ -254,3 +255,14 @@ def test_a_claim_without_words_is_its_epsilon(tmp_path, claim):
     content["privacy"]["claim"] = claim
 
     assert "the strongest epsilon 3 (R1)" in learnt(runs_of(tmp_path, content), [])
+
+
+def test_counts_that_nobody_tossed_cost_nothing(tmp_path, monkeypatch):
+    """A file may name ten million coins; no bound is worked out of so many, and none is said to fall short."""
+    claim = {"epsilon": 8.0, "delta": 1e-5, "adjacency": "window-replace", "adversary": "server"}
+    content = audit([cell("additive, distributed epsilon 8", claim=claim)])
+    for each in content["cells"][0]["attacks"]:
+        each |= {"members": 9_000_000, "non_members": 9_000_000}
+    monkeypatch.setattr(leakage, "one_run_ceiling", lambda *_, **__: pytest.fail("worked out"))
+
+    assert "no claim was exceeded." in learnt([], [audit_of(tmp_path / "many", content)])
