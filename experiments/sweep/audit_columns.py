@@ -28,9 +28,8 @@ def audit_columns(
     found = read_result(folder.audit(audit.name), RESULT)
     state = DONE if found is not None else audit.state if audit.state != DONE else MISSING
     own = {f"audit_{name.replace('-', '_')}": audit.flags[name] for name in audit_actions() if name in audit.flags}
-    exact = "all blocks" if row.get("propagate") == "dense" else "the first block"
     columns: dict[str, Any] = {"audit": audit.name, "audit_state": state, "audit_error": audit.error, **own}
-    columns["audit_exact_for"] = exact
+    columns["audit_exact_for"] = "all blocks" if row.get("propagate") == "dense" else "the first block"
     is_noisy = row.get("dp", "none") != "none"
     for cell in found["cells"] if found is not None else []:
         # Without noise a configuration goes by its protocol; with noise its name says more.

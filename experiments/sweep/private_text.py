@@ -41,18 +41,19 @@ def texts_of(entries: Iterable[Entry], *, begun: Mapping[str, Texts | None]) -> 
         files = files_of(source)
         return keyed_digest(files, CACHE) if files else NO_FILE
 
+    key = keyed_digest([], CACHE)
     found: dict[str, Texts | None] = {}
     changed: dict[str, list[Entry]] = {}
     for entry in entries:
-        now = {"key": keyed_digest([], CACHE)} | {
-            name: digest(entry.flags[name]) for name in SOURCES if name in entry.flags
-        }
-        found[entry.name] = begun.get(entry.name, now)
-        before = begun.get(entry.name)
-        for name in SOURCES if before is not None and before["key"] == now["key"] else ():
-            if before is not None and before.get(name) != now.get(name):
+        now = {"key": key, **{name: digest(entry.flags[name]) for name in SOURCES if name in entry.flags}}
+        before = found[entry.name] = begun.get(entry.name, now)
+        if before is None or before["key"] != key:
+            continue
+        for name in SOURCES:
+            if before.get(name) != now.get(name):
                 changed.setdefault(f"--{name} {entry.flags.get(name)}", []).append(entry)
-    for source, made in changed.items():
+    if changed:
+        source, made = next(iter(changed.items()))
         raise InputError(
             f"{source} is not what it was when this sweep began: {len(made)} of its cells and audits (first: "
             f"{made[0].name}) are of the former text, and one table never mixes two; name another --out"
