@@ -20,7 +20,7 @@ from experiments.audit.victims import SeenBlock
 from experiments.audit.worlds import Worlds
 from experiments.audit.worlds_rows import MatrixRows
 
-MOST_MASK_ROWS = 512  # every client of a world makes one; each costs every attack on masks memory and time
+MOST_MASK_ROWS = 1024
 Rows = NDArray[Any]
 
 
