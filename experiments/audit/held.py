@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.audit.statistics import WindowStatistics
+from experiments.audit.statistics import KeptStatistics
 from fedprllm_secure.manifest import Manifest
 from fedprllm_secure.method import Method
 from fedprllm_secure.sessions import Clients, Contents, Sessions
@@ -66,7 +66,7 @@ class SessionHolder:
 
     def __init__(
         self,
-        statistics: WindowStatistics,
+        statistics: KeptStatistics,
         *,
         num_clients: int,
         method: Method,
@@ -93,7 +93,7 @@ class SessionHolder:
             self._protocol,
             thresholds,
             clients,
-            Manifest(statistics.model, method, clients.roster, window_length=statistics.federation.windows.length),
+            Manifest(statistics.model, method, clients.roster, window_length=statistics.window_length),
             WorkFolder(folder),
             dropouts=lambda _: {},
             transcript=self._recording,

@@ -25,7 +25,8 @@ from experiments.audit.game import Audit, Game, Scored
 from experiments.audit.jobs import Job, OwnRows
 from experiments.audit.matrix import Configuration, What, cells_of
 from experiments.audit.scoring import AttackScores
-from experiments.audit.victims import SeenBlock, Victims, VoteSessions
+from experiments.audit.session_crew import Assignment, crew_size, seen_blocks
+from experiments.audit.victims import SeenBlock, VoteSessions
 from experiments.audit.worlds_rows import MatrixRows
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import prunable_matrices
@@ -66,22 +67,25 @@ def audit_votes(
     Raises:
         InputError: a configuration cannot be run by so few clients, or its privacy target cannot be met.
     """
+    assignment = Assignment(
+        statistics=game.statistics.kept,
+        configurations={each.name: (method, thresholds(each)) for each, method in methods.items()},
+        num_clients=game.plan.clients,
+        colluders=game.colluders,
+        contributions=game.worlds.contributions,
+        groups=game.contributions.groups,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        sessions = {
-            configuration.name: VoteSessions(
-                game.statistics,
-                num_clients=game.plan.clients,
-                method=method,
-                thresholds=thresholds(configuration),
-                colluders=game.colluders,
-                folder=Path(folder) / str(number),
-            )
-            for number, (configuration, method) in enumerate(methods.items())
-        }
+        sessions = assignment.sessions(Path(folder) / "here")
         cells = [cell for each in methods for cell in cells_of(each, colluders=game.colluders)]
         jobs = game.jobs(cells, sessions, KINDS)
         scorings = {name: AttackScores(game.setting(job), attacks) for name, job in jobs.items()}
-        show_all(game.statistics.model, lambda check: _sights(game, sessions, jobs, check), scorings, progress)
+
+        def blocks(check: Check) -> Iterator[dict[str, SeenBlock]]:
+            size = crew_size(assignment)
+            return seen_blocks(assignment, sessions, Path(folder), size=size, check=check)
+
+        show_all(game.statistics.model, lambda check: _sights(game, sessions, jobs, blocks, check), scorings, progress)
         scored = {name: Scored(job, scorings[name].scores(), scorings[name].refused) for name, job in jobs.items()}
         return Audit(cells, scored, sessions)
 
@@ -111,7 +115,11 @@ def show_all(
 
 
 def _sights(
-    game: Game, sessions: Mapping[str, VoteSessions], jobs: Mapping[str, Job], check: Check
+    game: Game,
+    sessions: Mapping[str, VoteSessions],
+    jobs: Mapping[str, Job],
+    make_blocks: Callable[[Check], Iterator[dict[str, SeenBlock]]],
+    check: Check,
 ) -> Iterator[dict[str, MatrixSight]]:
     """Yield what is seen of each matrix, by job, while the next block goes through its sessions."""
     votes = replace(next(iter(sessions.values())).payload, centre=AS_THEY_ARE)
@@ -119,7 +127,15 @@ def _sights(
     empty_votes = {
         name: sessions[job.configuration].empty_vote if game.plan.is_zero_out else 0.0 for name, job in jobs.items()
     }
-    blocks = one_ahead(lambda own: _seen_blocks(game, sessions, (check, own)))
+
+    def checked(own: Check) -> Iterator[dict[str, SeenBlock]]:
+        def both() -> None:
+            check()
+            own()
+
+        return make_blocks(both)
+
+    blocks = one_ahead(checked)
     with torch.no_grad(), closing(blocks):
         for index, seen in enumerate(blocks):
             with game.statistics.block(index) as block:
@@ -130,22 +146,6 @@ def _sights(
                         alike = {name: job for name, job in jobs.items() if empty_votes[name] == empty_vote}
                         found |= matrix_sights(game, maker, seen, alike, check)
                     yield found
-
-
-def _seen_blocks(
-    game: Game, sessions: Mapping[str, VoteSessions], checks: Sequence[Check]
-) -> Iterator[dict[str, SeenBlock]]:
-    """Take one block after another through its sessions; a block is on the device only meanwhile."""
-
-    def check() -> None:
-        for each in checks:
-            each()
-
-    victims = Victims(game.worlds.contributions, game.contributions.groups, sessions=sessions)
-    for index in range(game.statistics.model.num_blocks):
-        with torch.no_grad(), game.statistics.block(index) as block:
-            seen = victims.block(block, check)
-        yield seen
 
 
 def matrix_sights(

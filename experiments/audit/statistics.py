@@ -65,22 +65,19 @@ class AuditBlock:
         return replace(view, energies=self.sums.of(torch.from_numpy(windows[windows >= 0]), reached))
 
 
-@dataclass(frozen=True)
-class WindowStatistics:
-    """Statistics of all windows of an audit.
+@dataclass(frozen=True, kw_only=True)
+class KeptStatistics:
+    """Statistics of windows, where they lie; another process can be given them.
 
     Attributes:
-        federation: of all windows as clients with one each; what it was made with.
+        model: the public model.
+        window_length: tokens of a window.
         state: where they lie.
     """
 
-    federation: Federation
+    model: StreamedModel = field(repr=False)
+    window_length: int
     state: SurveyState = field(repr=False)
-
-    @property
-    def model(self) -> StreamedModel:
-        """The public model."""
-        return self.federation.model
 
     def blocks(self) -> Iterator[AuditBlock]:
         """Load one block after the other."""
@@ -111,6 +108,22 @@ class WindowStatistics:
         """Sums of squared inputs over each window's tokens, float64 (windows, channels)."""
         found = [energy.numpy() for sums in self.state.blocks() for energy in sums.energies.values()]
         return np.concatenate(found, axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowStatistics(KeptStatistics):
+    """Statistics of all windows of an audit.
+
+    Attributes:
+        federation: of all windows as clients with one each; what they were made with.
+    """
+
+    federation: Federation = field(repr=False)
+
+    @property
+    def kept(self) -> KeptStatistics:
+        """The same without what made them."""
+        return KeptStatistics(model=self.model, window_length=self.window_length, state=self.state)
 
 
 def window_statistics(
@@ -149,7 +162,7 @@ def window_statistics(
     )
     with federation.work.locked(), torch.no_grad():
         state = Survey(federation, progress=progress).survey()
-    return WindowStatistics(federation, state)
+    return WindowStatistics(model=model, window_length=windows.length, state=state, federation=federation)
 
 
 def _name(cache: Path, model: StreamedModel, ids: Tensor, public: Tensor | None, method: Method) -> str:

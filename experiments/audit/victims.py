@@ -7,9 +7,8 @@ hides cannot be in a view, because no other way leads there. Coins never reach t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from experiments.audit.ahead import Check
 from experiments.audit.held import Held, SessionHolder
 from experiments.audit.matrix import What
-from experiments.audit.statistics import AuditBlock, WindowStatistics
+from experiments.audit.statistics import AuditBlock, KeptStatistics
 from experiments.audit.worlds_rows import windows_of
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.method import Method
@@ -37,16 +36,14 @@ Rows = Mapping[str, NDArray[Any]]  # by matrix, (rows, out, in)
 
 @dataclass(slots=True, kw_only=True)
 class SeenBlock:
-    """What could be seen of a block, over all worlds.
+    """What could be seen of a block, over some runs.
 
     Attributes:
-        masks: by matrix, each client's prune mask, uint8 (worlds * clients, out, in); None where the server sees none.
-        totals: by matrix, the votes in the server's totals, (worlds, out, in): integers, or float32 under noise.
+        masks: by matrix, each client's prune mask, uint8 (runs * clients, out, in); None where the server sees none.
+        totals: by matrix, the votes in the server's totals, (runs, out, in): int32, or float32 under noise.
         released: by matrix, what leaves the server, as ``totals``; other than those under central noise alone.
-        choice: by matrix, the global prune mask, uint8 (worlds, out, in).
+        choice: by matrix, the global prune mask, uint8 (runs, out, in).
         colluders: by matrix, the votes that colluders submitted, added up, as ``totals``; None without colluders.
-        is_shared: whether totals and choice are another configuration's.
-        has_shared_masks: whether masks are.
     """
 
     masks: Rows | None = field(repr=False)
@@ -54,8 +51,11 @@ class SeenBlock:
     released: Rows = field(repr=False)
     choice: Rows = field(repr=False)
     colluders: Rows | None = field(default=None, repr=False)
-    is_shared: bool = False
-    has_shared_masks: bool = False
+
+    def rows(self) -> dict[str, Rows]:
+        """Give everything that is there, by attribute; the very same object where two are the same."""
+        names = ("masks", "totals", "released", "choice", "colluders")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 class VoteSessions:
@@ -63,7 +63,7 @@ class VoteSessions:
 
     def __init__(
         self,
-        statistics: WindowStatistics,
+        statistics: KeptStatistics,
         *,
         num_clients: int,
         method: Method,
@@ -153,93 +153,119 @@ class VoteSessions:
 
 
 class Victims:
-    """Worlds taken through several protocols at once: clients decide once and submit to each."""
+    """Runs taken through several protocols at once: clients decide once and submit to each."""
 
     def __init__(self, contributions: np.ndarray, groups: np.ndarray, *, sessions: Mapping[str, VoteSessions]) -> None:
         """Prepare.
 
         Args:
-            contributions: int64 (worlds, clients, slots), as :class:`~experiments.audit.worlds.Worlds` has them.
+            contributions: int64 (runs, clients, slots), as :class:`~experiments.audit.worlds.Worlds` has them.
             groups: int64 (contributions, windows of each).
             sessions: by configuration.
         """
         self._windows, self._sessions = windows_of(contributions, groups), dict(sessions)
 
-    def block(self, block: AuditBlock, check: Check = lambda: None) -> dict[str, SeenBlock]:
-        """Take every world through a session of this block in every configuration.
+    def runs(self, block: AuditBlock) -> Iterator[dict[str, SeenBlock]]:
+        """Take one run after another through a session of this block in every configuration.
 
-        Configurations without noise must agree on everything that they show; they share the arrays. ``check`` is called
-        between worlds.
+        Configurations without noise must agree on everything that they show; they share the arrays.
 
         Raises:
             AssertionError: they do not: a protocol added up wrongly.
         """
-        found: dict[str, SeenBlock] = {}
         payload = next(iter(self._sessions.values())).payload
-        with ThreadPoolExecutor(len(self._sessions)) as side:  # sessions of one world side by side
-            for world, windows in enumerate(self._windows):
-                check()
-                decisions = [None if (own < 0).all() else payload.decide(block.view(own)) for own in windows]
-                coming = {name: side.submit(each.hold, block, decisions) for name, each in self._sessions.items()}
-                for name, sessions in self._sessions.items():
-                    held = coming.pop(name).result()
-                    if world == 0:
-                        found[name] = self._room(name, found, block, held)
-                    _store(found[name], sessions, block, world, held)
-        return found
+        for windows in self._windows:
+            decisions = [None if (own < 0).all() else payload.decide(block.view(own)) for own in windows]
+            found: dict[str, SeenBlock] = {}
+            exact: SeenBlock | None = None
+            for name, sessions in self._sessions.items():
+                held = sessions.hold(block, decisions)
+                found[name] = _seen(sessions, block, held, None if sessions.noises else exact)
+                if not sessions.noises and (exact is None or exact.masks is None):
+                    exact = found[name]
+            yield found
 
-    def _room(self, name: str, found: Mapping[str, SeenBlock], block: AuditBlock, held: Held) -> SeenBlock:
-        """Make room for what a configuration shows; without noise, that of the first such configuration."""
-        sessions, worlds = self._sessions[name], len(self._windows)
-        exact = next((found[other] for other in found if not self._sessions[other].noises), None)
-        if sessions.noises:
-            exact = None
-
-        def rows(count: int, kind: Any) -> Rows:
-            return {matrix.name: np.zeros((count, *matrix.shape), kind) for matrix in block.matrices}
-
-        dtype, clients = (np.float32 if sessions.noises else np.int32), sessions.num_clients
-        totals = rows(worlds, dtype) if exact is None else exact.totals
-        masks = None
-        if held.vectors:
-            masks = exact.masks if exact is not None else None
-            masks = masks or rows(worlds * clients, np.float32 if sessions.noises else np.uint8)
-        is_central = bool(sessions.noises) and not sessions.noises[0].is_distributed
-        return SeenBlock(
-            masks=masks,
-            totals=totals,
-            released=rows(worlds, dtype) if is_central else totals,
-            choice=rows(worlds, np.uint8) if exact is None else exact.choice,
-            colluders=None if not held.colluding else rows(worlds, dtype),
-            is_shared=exact is not None,
-            has_shared_masks=exact is not None and masks is exact.masks,
-        )
+    def block(self, block: AuditBlock, check: Check = lambda: None) -> dict[str, SeenBlock]:
+        """Take all runs; ``check`` is called after each. See :meth:`runs`."""
+        return gathered(self.runs(block), runs=len(self._windows), check=check)
 
 
-def _store(into: SeenBlock, sessions: VoteSessions, block: AuditBlock, world: int, held: Held) -> None:
-    """Put a session's rows where they belong, or check that they are what another configuration put there."""
-    clients = sessions.num_clients
-    chosen = None
-    if not into.is_shared:
+def gathered(
+    each: Iterable[Mapping[str, SeenBlock]], *, runs: int, check: Check = lambda: None
+) -> dict[str, SeenBlock]:
+    """Join what was seen of a block run by run; arrays that configurations share, they share in the end.
+
+    Args:
+        each: what :meth:`Victims.runs` yields, at least one.
+        runs: how many come.
+        check: called after each.
+    """
+    first: Mapping[str, SeenBlock] = {}
+    places: dict[tuple[str, str], Rows] = {}
+    for run, seen in enumerate(each):
+        rows = {(name, kind): own for name, block in seen.items() for kind, own in block.rows().items()}
+        if run == 0:
+            first, room = seen, {id(own): _room(own, runs) for own in rows.values()}
+            places = {place: room[id(own)] for place, own in rows.items()}
+        for place, own in {id(own): (place, own) for place, own in rows.items()}.values():
+            for matrix, array in own.items():
+                places[place][matrix][run * len(array) : (run + 1) * len(array)] = array
+        check()
+    return {
+        name: replace(block, **{kind: places[name, kind] for kind in block.rows()}) for name, block in first.items()
+    }
+
+
+def _room(rows: Rows, runs: int) -> Rows:
+    return {name: np.empty((runs * len(each), *each.shape[1:]), each.dtype) for name, each in rows.items()}
+
+
+def _seen(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlock | None) -> SeenBlock:
+    """Put together what a session shows; where ``exact`` shows it too, check that it is equal and share the arrays."""
+    clients, dtype = sessions.num_clients, np.float32 if sessions.noises else np.int32
+
+    def votes(sums: Mapping[str, Any], *, of: int) -> Rows:
+        return {
+            matrix.name: sessions.votes(sums[matrix.name], clients=of)
+            .astype(dtype, copy=False)
+            .reshape(1, *matrix.shape)
+            for matrix in block.matrices
+        }
+
+    totals = votes(held.seen.totals, of=clients)
+    if exact is None:
         chosen = sessions.payload.choose(block.view(), held.left, survivors=clients)
+        choice: Rows = {name: each.cpu().numpy().view(np.uint8)[None] for name, each in chosen.items()}
+    else:
+        _require_equal(exact.totals, totals, "the totals of")
+        totals, choice = exact.totals, exact.choice
+    is_central = bool(sessions.noises) and not sessions.noises[0].is_distributed
+    colluding = [votes(vectors, of=1) for vectors in held.colluding.values()]
+    return SeenBlock(
+        masks=_masks(sessions, block, held, exact),
+        totals=totals,
+        released=votes(held.left, of=clients) if is_central else totals,
+        choice=choice,
+        colluders={name: np.sum([each[name] for each in colluding], axis=0, dtype=dtype) for name in totals}
+        if colluding
+        else None,
+    )
+
+
+def _masks(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlock | None) -> Rows | None:
+    if not held.vectors:
+        return None
+    masks = {}
     for matrix in block.matrices:
-        name, shape = matrix.name, matrix.shape
-        totals = sessions.votes(held.seen.totals[name], clients=clients).reshape(shape)
-        if into.is_shared:
-            assert np.array_equal(into.totals[name][world], totals), f"protocols disagree on the totals of {name}"
-        else:
-            assert chosen is not None  # just chosen
-            into.totals[name][world] = totals
-            into.choice[name][world] = chosen[name].cpu().numpy()
-            if into.released is not into.totals:
-                into.released[name][world] = sessions.votes(held.left[name], clients=clients).reshape(shape)
-        for vectors in held.colluding.values():
-            assert into.colluders is not None  # there is room where there are colluders
-            into.colluders[name][world] += sessions.votes(vectors[name], clients=1).reshape(shape)
-        for client, vectors in held.vectors.items():
-            assert into.masks is not None  # there is room where vectors are seen
-            mask, row = sessions.votes(vectors[name], clients=1).reshape(shape), world * clients + client
-            if into.has_shared_masks:
-                assert np.array_equal(into.masks[name][row], mask), f"protocols disagree on client {client}, {name}"
-            else:
-                into.masks[name][row] = mask
+        own = [sessions.votes(held.vectors[client][matrix.name], clients=1) for client in sorted(held.vectors)]
+        stacked = np.stack(own).reshape(len(own), *matrix.shape)
+        masks[matrix.name] = stacked.astype(np.float32 if sessions.noises else np.uint8, copy=False)
+    if exact is None or exact.masks is None:
+        return masks
+    _require_equal(exact.masks, masks, "a client's votes on")
+    return exact.masks
+
+
+def _require_equal(known: Rows, found: Rows, what: str) -> None:
+    for name, each in found.items():
+        assert np.array_equal(known[name], each), f"protocols disagree on {what} {name}"

@@ -7,10 +7,6 @@ dies takes its task with it, not the sweep. None outlives the one that started i
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -20,6 +16,7 @@ from typing import Protocol
 import torch
 
 from experiments.cli import UNEXPECTED
+from experiments.processes import CONTEXT, available_cores, serve_parent
 from experiments.sweep.tasks import Outcome, Task, perform
 from fedprllm_secure.shared_work import SharedWork
 
@@ -123,7 +120,6 @@ class _Crew:
     def __init__(self, tasks: Sequence[Task], *, jobs: int, shared_bytes: int, watcher: Watcher) -> None:
         self._queue, self._watcher, self._shared_bytes = Queue(tasks), watcher, shared_bytes
         self._threads = max(1, available_cores() // jobs)
-        self._context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
         self._jobs = min(jobs, len(tasks))
         self._workers: list[_Worker] = []
 
@@ -143,8 +139,8 @@ class _Crew:
                 worker.process.join()
 
     def _start(self) -> _Worker:
-        here, there = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(there, self._shared_bytes, self._threads), daemon=True)
+        here, there = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=_serve, args=(there, self._shared_bytes, self._threads), daemon=True)
         process.start()
         there.close()
         return _Worker(process, here)
@@ -190,8 +186,7 @@ def _lost(process: BaseProcess) -> Outcome:
 
 def _serve(connection: Connection, shared_bytes: int, threads: int) -> None:
     """Be a worker: do tasks until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one that started it, which ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    serve_parent()
     torch.set_num_threads(threads)
     shared = SharedWork(most_bytes=shared_bytes)
     bars = _Bars(lambda phase, done, total: connection.send((phase, done, total)))
@@ -199,16 +194,3 @@ def _serve(connection: Connection, shared_bytes: int, threads: int) -> None:
         while True:
             task = connection.recv()
             connection.send(perform(task, shared=shared, bars=bars))
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that started this one, and end at once: its sweep may be begun again."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this is a worker
-    wait([parent.sentinel])
-    os._exit(UNEXPECTED)
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

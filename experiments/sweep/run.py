@@ -13,11 +13,12 @@ from typing import Any
 from experiments.cli import DONE as SUCCESS
 from experiments.cli import UNEXPECTED
 from experiments.inputs import pick_device
+from experiments.processes import available_cores
 from experiments.sweep.audit_columns import RESULT as AUDIT_RESULT
 from experiments.sweep.audits import match_audits
 from experiments.sweep.cells import Cell, cells_of, model_digest
 from experiments.sweep.commit import code_commit
-from experiments.sweep.crew import available_cores, work_off
+from experiments.sweep.crew import work_off
 from experiments.sweep.folder import DONE, FAILED, MISSING, Entry, SweepFolder, Texts, read_result
 from experiments.sweep.live import LiveTable
 from experiments.sweep.private_text import texts_of

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -81,6 +82,10 @@ class StreamedModel:
         self._returned: Callable[[Tensor], Any] | None = None
         self._outer_depth = 0
         self._check_coverage()
+
+    def __reduce__(self) -> tuple[Callable[..., StreamedModel], tuple[Path]]:
+        """Let a copy in another process open the folder again; what it records of batches is its own."""
+        return partial(type(self), device=self.device, dtype=self.dtype), (self.checkpoint.folder,)
 
     @property
     def context_length(self) -> int | None:
