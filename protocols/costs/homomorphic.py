@@ -25,13 +25,8 @@ OPENERS = 2  # clients that open the sum; as `protocols.homomorphic.server`, whi
 
 def content_bytes(scheme: Scheme, plan: SessionPlan) -> int:
     """Return the bytes of a client's ciphertexts."""
-    return _ciphertexts(scheme, plan) * choose(scheme, plan).parameters.ring.upload_bytes
-
-
-def _ciphertexts(scheme: Scheme, plan: SessionPlan) -> int:
     choice = choose(scheme, plan)
-    pairs = zip(plan.vectors, choice.layouts, strict=True)
-    return sum(choice.parameters.ciphertexts(layout.words(vector.length)) for vector, layout in pairs)
+    return choice.run(plan).ciphertexts * choice.parameters.ring.upload_bytes
 
 
 def traffic_under(scheme: Scheme) -> Callable[[SessionPlan, Presence], Traffic]:
@@ -40,7 +35,7 @@ def traffic_under(scheme: Scheme) -> Callable[[SessionPlan, Presence], Traffic]:
     def traffic(plan: SessionPlan, presence: Presence) -> Traffic:
         choice, bitmap = choose(scheme, plan), bitmap_bytes(presence.num_clients)
         reported = totals_bytes(plan, choice.layouts)
-        summed = _ciphertexts(scheme, plan) * choice.parameters.ring.sum_bytes
+        summed = choice.run(plan).ciphertexts * choice.parameters.ring.sum_bytes
         shown = confirmations(presence, plan.recovery_threshold)
         openers = _openers(presence)
         return traffic_of(

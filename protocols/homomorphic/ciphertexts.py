@@ -268,12 +268,12 @@ class KeyHolder:
             raise ValueError(f"a summed ciphertext of {len(wire)} bytes must have {ring.sum_bytes}")
         return decode_coefficients(wire, ring.data_primes, ring.degree)
 
-    def open(self, wire: bytes, *, shift: int = 0) -> Words:
+    def open(self, wire: bytes, *, shift: Words | int = 0) -> Words:
         """Return the words of a sum, uint64 (N,), signed modulo 2**64.
 
         Args:
             wire: A summed ciphertext.
-            shift: `Layout.shift` of its words: how far below zero they may be; 0 for entries without sign.
+            shift: How far below zero each word may be, `Layout.shift`: of all, or uint64 (N,).
 
         Raises:
             NotASum: If there is no noise budget left, a part is more than 1/4 from an integer or too low, or
@@ -285,7 +285,7 @@ class KeyHolder:
             raise NotASum from None
         return self.open_loaded(total, shift=shift)
 
-    def open_loaded(self, total: Any, *, shift: int = 0) -> Words:
+    def open_loaded(self, total: Any, *, shift: Words | int = 0) -> Words:
         """Return the words of a ciphertext of the library, as `open`.
 
         Raises:
@@ -295,19 +295,19 @@ class KeyHolder:
         try:
             self._decryptor.decrypt(total, plain)
             if self._parameters.scheme is Scheme.CKKS:
-                return _nearest_words(np.array(self._encoder.decode_complex(plain)), lowest=-shift)
+                return _nearest_words(np.array(self._encoder.decode_complex(plain)), shift)
             if self._decryptor.invariant_noise_budget(total) < 1:
                 raise NotASum
             residues = np.array(self._encoder.decode_uint64(plain), np.uint64)
-            lifted = (residues + np.uint64(shift)) % np.uint64(self._parameters.plain_modulus)
-            return lifted - np.uint64(shift)
+            lift = np.uint64(shift)
+            return (residues + lift) % np.uint64(self._parameters.plain_modulus) - lift
         except _REFUSALS:
             raise NotASum from None
 
 
-def _nearest_words(slots: Any, *, lowest: int) -> Words:
+def _nearest_words(slots: Any, shift: Words | int) -> Words:
     parts = np.concatenate([slots.real, slots.imag])
     nearest = np.rint(parts)
-    if not (np.abs(parts - nearest) <= 0.25).all() or nearest.min() < lowest or nearest.max() >= 2.0**53:
+    if not (np.abs(parts - nearest) <= 0.25).all() or (nearest < -np.float64(shift)).any() or nearest.max() >= 2.0**53:
         raise NotASum
     return nearest.astype(np.int64).view(np.uint64)

@@ -38,7 +38,7 @@ class HomomorphicClient:
         self._workers = workers
         self._order = StepOrder(plan, pen.index)
         choice = choose(scheme, plan)
-        self._parameters, self._layouts = choice.parameters, choice.layouts
+        self._parameters, self._layouts, self._run = choice.parameters, choice.layouts, choice.run(plan)
         self._session = plan.digest
         self._private_key: X25519PrivateKey | None = None
         self._advertisement = b""
@@ -127,25 +127,19 @@ class HomomorphicClient:
     def _ciphertexts(
         self, holder: KeyHolder, key: SessionKey, vectors: list[Integers | PackedVector]
     ) -> Iterator[bytes]:
-        if (
-            self._workers > 1
-            and sum(map(self._parameters.ciphertexts, self._counts())) >= worker_processes.LEAST_CIPHERTEXTS
-        ):
+        if self._workers > 1 and self._run.ciphertexts >= worker_processes.LEAST_CIPHERTEXTS:
             contents = self._contents(vectors)
             return worker_processes.encrypt_in_processes(contents, self._parameters, key, workers=self._workers)
         return map(holder.encrypt, self._contents(vectors))
 
     def _contents(self, vectors: list[Integers | PackedVector]) -> Iterator[Words]:
         """Yield the packed words of each ciphertext, packing only those."""
-        step = self._parameters.ring.degree
-        kinds = zip(self._plan.vectors, self._layouts, self._counts(), vectors, strict=True)
-        for spec, layout, count, vector in kinds:
-            for first in range(0, count, step):
-                yield checked_words(vector, spec, layout, first, min(first + step, count))
-
-    def _counts(self) -> list[int]:
-        """Return the number of words of each vector."""
-        return [layout.words(vector.length) for vector, layout in zip(self._plan.vectors, self._layouts, strict=True)]
+        for ciphertext in range(self._run.ciphertexts):
+            words = []
+            for at in self._run.stretches(ciphertext):
+                spec, layout = self._plan.vectors[at.vector], self._layouts[at.vector]
+                words.append(checked_words(vectors[at.vector], spec, layout, at.first, at.last))
+            yield np.concatenate(words)
 
     def confirm(self, survivor_list: bytes) -> bytes:
         """Sign the survivor list, the digest of the sum that comes with it, and the check of the key."""
@@ -184,8 +178,7 @@ class HomomorphicClient:
         """Decrypt once. Whatever comes of it, the step is spent, and a failure is always the same error."""
         holder, size = self._holder, self._parameters.ring.sum_bytes
         assert holder is not None
-        counts = self._counts()
-        expected = size * sum(map(self._parameters.ciphertexts, counts))
+        expected = size * self._run.ciphertexts
         if len(content) != expected:
             raise frame.refusal(f"summed ciphertexts of {len(content)} bytes must have {expected}")
         try:
@@ -195,18 +188,16 @@ class HomomorphicClient:
             raise frame.refusal(str(error)) from None
         self._order.begin(Step.REVEAL)
         self._holder = None
-        opened, position = [], 0
+        opened = []
         try:
-            for spec, layout, count in zip(self._plan.vectors, self._layouts, counts, strict=True):
-                stop = position + size * self._parameters.ciphertexts(count)
-                shift = layout.shift()
-                ciphertexts = (content[at : at + size] for at in range(position, stop, size))
-                words = np.concatenate([holder.open(ciphertext, shift=shift) for ciphertext in ciphertexts])
-                if words[count:].any():
-                    raise NotASum
-                unpack_sum(words[:count], layout, spec.length, spec.reach(survivors))
-                opened.append(words[:count].astype("<u8", copy=False).tobytes())
-                position = stop
+            words = [
+                holder.open(content[number * size :][:size], shift=self._run.shift(number))
+                for number in range(self._run.ciphertexts)
+            ]
+            parts = zip(self._plan.vectors, self._layouts, self._run.split(np.concatenate(words)), strict=True)
+            for spec, layout, part in parts:
+                unpack_sum(part, layout, spec.length, spec.reach(survivors))
+                opened.append(part.astype("<u8", copy=False).tobytes())
         except (NotASum, ValueError):
             reason = "the ciphertexts do not open to a sum"
             raise UnusableTotals(reason, session=frame.context, step=frame.step) from None

@@ -34,6 +34,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from protocols.homomorphic.run_of_words import RunOfWords
 from protocols.packing import Layout
 from protocols.session import SessionPlan, VectorSpec
 
@@ -99,10 +100,6 @@ class Parameters:
     ring: Ring
     plain_modulus: int
     scale: int
-
-    def ciphertexts(self, words: int) -> int:
-        """Return how many ciphertexts hold this many words."""
-        return -(-words // self.ring.degree)
 
 
 @lru_cache(maxsize=1)
@@ -179,6 +176,10 @@ class Choice:
     parameters: Parameters
     layouts: tuple[Layout, ...]
 
+    def run(self, plan: SessionPlan) -> RunOfWords:
+        """Return how the words of the plan's vectors fill ciphertexts."""
+        return RunOfWords.of(plan, self.layouts, self.parameters.ring.degree)
+
 
 def choose(scheme: Scheme, plan: SessionPlan) -> Choice:
     """Return the parameters of a session.
@@ -212,8 +213,8 @@ def _choose(scheme: Scheme, clients: int, shapes: tuple[Shape, ...]) -> Choice |
         if len(layouts) < len(found):
             continue
         parameters = _parameters(scheme, ring, clients, max(layout.radix**layout.lanes for layout in layouts) - 1)
-        words = (layout.words(shape.length) for layout, shape in zip(layouts, shapes, strict=True))
-        upload = sum(parameters.ciphertexts(count) for count in words) * ring.upload_bytes
+        words = sum(layout.words(shape.length) for layout, shape in zip(layouts, shapes, strict=True))
+        upload = -(-words // ring.degree) * ring.upload_bytes
         if best is None or upload < best[0]:
             best = (upload, Choice(parameters, layouts))
     return None if best is None else best[1]

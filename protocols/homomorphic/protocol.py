@@ -28,8 +28,8 @@ Adversary.
 
 Keys are fresh each session and made from contributions of all clients that shared (`protocols.homomorphic.keys`), so
 the session survives any client's leaving; they are dropped with the role. Each vector is packed, several entries a
-word, into ciphertexts whose parameters are secure and exact by `protocols.homomorphic.parameters`, or the plan is
-refused.
+word, and the words of all vectors fill ciphertexts one after another (`protocols.homomorphic.run_of_words`), whose
+parameters are secure and exact by `protocols.homomorphic.parameters`, or the plan is refused.
 
 `bfv` computes modulo a prime and is the denser of the two. `ckks` computes on approximate complex numbers; because its
 raw decryptions leak the key (Li and Micciancio 2021), only the nearest integers ever leave the decrypting client, which

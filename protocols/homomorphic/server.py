@@ -38,14 +38,12 @@ class HomomorphicServer:
         self._plan = plan
         choice = choose(scheme, plan)
         self._layouts, self._parameters = choice.layouts, choice.parameters
-        pairs = zip(plan.vectors, self._layouts, strict=True)
-        self._counts = [self._parameters.ciphertexts(layout.words(vector.length)) for vector, layout in pairs]
         self._attendance = Attendance(self._name, plan)
         self._advertisements: dict[int, bytes] = {}
         self._sealed: dict[int, dict[int, bytes]] = {}  # by receiver, then by sender
         self._adder = Adder(self._parameters)
-        self._buffers = SubmissionBuffers([count * self._parameters.ring.upload_bytes for count in self._counts])
-        self._sums: list[list[Any]] = []  # by vector, then by position: the library's ciphertexts
+        self._buffers = SubmissionBuffers([choice.run(plan).ciphertexts * self._parameters.ring.upload_bytes])
+        self._sums: list[Any] = []  # the library's ciphertexts
         self._list = b""
         self._content = b""
         self._signatures: dict[bytes, dict[int, bytes]] = {}  # by check of the key, then by client
@@ -98,13 +96,12 @@ class HomomorphicServer:
 
     def _check_ciphertexts(self, message: Message) -> None:
         """Refuse a submission before any of it is added."""
-        for spec, content in zip(self._plan.vectors, self._buffers.view(message.sender), strict=True):
+        (content,) = self._buffers.view(message.sender)
+        for number, ciphertext in enumerate(self._split(content)):
             try:
-                for ciphertext in self._split(content):
-                    self._adder.check(ciphertext)
+                self._adder.check(ciphertext)
             except ValueError as error:
-                reason = f"vector {spec.name!r}: {error}"
-                raise message.frame.refusal(reason, client=message.sender) from None
+                raise message.frame.refusal(f"ciphertext {number}: {error}", client=message.sender) from None
 
     def _split(self, content: NDArray[np.uint8]) -> Iterator[bytes]:
         size = self._parameters.ring.upload_bytes
@@ -112,20 +109,19 @@ class HomomorphicServer:
 
     def _add(self, message: Message) -> None:
         self._check_ciphertexts(message)
-        contents = self._buffers.take(message.sender)
+        (content,) = self._buffers.take(message.sender)
         if not self._sums:
-            self._sums = [[self._adder.load(ciphertext) for ciphertext in self._split(content)] for content in contents]
+            self._sums = [self._adder.load(ciphertext) for ciphertext in self._split(content)]
             return
-        for sums, content in zip(self._sums, contents, strict=True):
-            for total, ciphertext in zip(sums, self._split(content), strict=True):
-                self._adder.add(total, ciphertext)
+        for total, ciphertext in zip(self._sums, self._split(content), strict=True):
+            self._adder.add(total, ciphertext)
 
     def survivor_list(self, recipient: int) -> bytes:
         """Return the bitmap of the survivors and the digest of the sum; closes submit."""
         if not self._attendance.is_closed(Step.SUBMIT):
             survivors = self._attendance.close(Step.SUBMIT, minimum=self._plan.minimum_survivors)
             self._buffers.clear()
-            self._content = b"".join(self._adder.sum_to_wire(total) for sums in self._sums for total in sums)
+            self._content = b"".join(map(self._adder.sum_to_wire, self._sums))
             self._sums.clear()
             self._list = encode_bitmap(survivors, len(self._plan.roster)) + sum_digest(self._content)
         self._attendance.require_present(Step.SUBMIT, recipient)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from protocols.homomorphic.ciphertexts import Adder, KeyHolder, NotASum
+from protocols.homomorphic.ciphertexts import Adder, NotASum
 from protocols.homomorphic.client import HomomorphicClient
-from protocols.homomorphic.parameters import Parameters, Scheme, choose
-from protocols.packing import Integers, Layout, Words, unpack
+from protocols.homomorphic.parameters import Scheme, choose
+from protocols.packing import Integers, unpack
 from protocols.roles import ClientRole
 from protocols.session import SessionPlan
 
@@ -21,7 +21,7 @@ def open_upload(scheme: Scheme, plan: SessionPlan, upload: bytes, helper: Client
     Args:
         scheme: The session's.
         plan: The session's plan.
-        upload: The ciphertexts of all vectors end to end, as the server received them.
+        upload: The ciphertexts, as the server received them.
         helper: Role of any client that has submitted and not revealed.
 
     Returns:
@@ -34,21 +34,13 @@ def open_upload(scheme: Scheme, plan: SessionPlan, upload: bytes, helper: Client
     if holder is None:
         raise ValueError(f"helper={helper!r} must hold the session's key, as a client does between submit and reveal")
     choice = choose(scheme, plan)
-    adder, start = Adder(choice.parameters), 0
-    opened = {}
-    for spec, layout in zip(plan.vectors, choice.layouts, strict=True):
-        stop = start + choice.parameters.ring.upload_bytes * choice.parameters.ciphertexts(layout.words(spec.length))
-        words = _words(holder, adder, choice.parameters, layout, upload[start:stop])
-        opened[spec.name] = unpack(words[: layout.words(spec.length)], layout, spec.length)
-        start = stop
-    return opened
-
-
-def _words(holder: KeyHolder, adder: Adder, parameters: Parameters, layout: Layout, content: bytes) -> Words:
-    size = parameters.ring.upload_bytes
-    ciphertexts = (content[at : at + size] for at in range(0, len(content), size))
+    adder, run, size = Adder(choice.parameters), choice.run(plan), choice.parameters.ring.upload_bytes
     try:
-        opened = [holder.open_loaded(adder.load(each), shift=layout.shift()) for each in ciphertexts]
+        words = [
+            holder.open_loaded(adder.load(upload[number * size :][:size]), shift=run.shift(number))
+            for number in range(run.ciphertexts)
+        ]
     except NotASum:
         raise ValueError("upload must be encrypted under the helper's key") from None
-    return np.concatenate(opened)
+    parts = zip(plan.vectors, choice.layouts, run.split(np.concatenate(words)), strict=True)
+    return {spec.name: unpack(part, layout, spec.length) for spec, layout, part in parts}

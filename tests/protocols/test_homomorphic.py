@@ -188,8 +188,8 @@ def resubmit(parties, client, bodies):
 
 
 def test_ciphertexts_out_of_range_are_never_added(make_parties):
-    """A signed submission with one coefficient too large is refused whole, naming client and vector."""
-    parties = make_parties(4)
+    """A signed submission with one coefficient too large is refused whole, naming client and ciphertext."""
+    parties = make_parties(4, vectors=(*VOTES, VectorSpec("energy", 4096, 2**40)))  # its words fill more than one
     parties.walk(Step.ADVERTISE, Step.SHARE)
     size = choose(parties.protocol.scheme, parties.plan).parameters.ring.upload_bytes
     body = bytearray(random.Random(1).randbytes(2 * size))
@@ -198,7 +198,7 @@ def test_ciphertexts_out_of_range_are_never_added(make_parties):
     first, closing = resubmit(parties, 3, [bytes(body)])
     parties.receive(Step.SUBMIT, first)
     for _ in range(2):
-        with pytest.raises(InvalidMessage, match="client 3: vector 'energy': a coefficient is not below its prime"):
+        with pytest.raises(InvalidMessage, match="client 3: ciphertext 1: a coefficient is not below its prime"):
             parties.receive(Step.SUBMIT, closing)
     for step in (Step.SUBMIT, Step.CONFIRM, Step.REVEAL):
         parties.do(step, 0, 1, 2)
@@ -404,7 +404,7 @@ def test_encryption_in_processes_gives_the_same_sum(make_plan, signing_keys, pro
 
     monkeypatch.setattr(workers, "encrypt_in_processes", watched)
     length = 4096 * protocol.layout(make_plan(3, VOTES), VOTES[0]).lanes * 40 + 1
-    plan = make_plan(3, (VectorSpec("votes", length, 1), VectorSpec("few", 7, 1)))
+    plan = make_plan(3, (VectorSpec("votes", length, 1), VectorSpec("few", 7, 1)))  # 41 ciphertexts, the last with both
     generator = np.random.default_rng(0)
     inputs = {c: {"votes": generator.integers(0, 2, length, np.uint8), "few": np.ones(7, int)} for c in range(3)}
     uploads = {client: b"" for client in range(3)}
@@ -415,10 +415,10 @@ def test_encryption_in_processes_gives_the_same_sum(make_plan, signing_keys, pro
 
     result = run_session(Homomorphic(protocol.scheme, workers=2), plan, signing_keys[:3], inputs, transcript=look)
     size = choose(protocol.scheme, plan).parameters.ring.upload_bytes
-    seeds = [upload[at : at + 64] for upload in uploads.values() for at in range(0, 42 * size, size)]
+    seeds = [upload[at : at + 64] for upload in uploads.values() for at in range(0, 41 * size, size)]
 
     assert started == [2, 2, 2]
-    assert {len(upload) for upload in uploads.values()} == {42 * size + 32}
+    assert {len(upload) for upload in uploads.values()} == {41 * size + 32}
     assert len(set(seeds)) == len(seeds)
     for name in ("votes", "few"):
         np.testing.assert_array_equal(result.totals[name], sum(inputs[c][name].astype(int) for c in range(3)))
