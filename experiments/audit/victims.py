@@ -246,9 +246,7 @@ def _seen(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBloc
         totals=totals,
         released=votes(held.left, of=clients) if is_central else totals,
         choice=choice,
-        colluders={name: np.sum([each[name] for each in colluding], axis=0, dtype=dtype) for name in totals}
-        if colluding
-        else None,
+        colluders=_added(colluding) if colluding else None,
     )
 
 
@@ -264,6 +262,10 @@ def _masks(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlo
         return masks
     _require_equal(exact.masks, masks, "a client's votes on")
     return exact.masks
+
+
+def _added(each: Sequence[Rows]) -> Rows:
+    return {name: np.add.reduce([rows[name] for rows in each]) for name in each[0]}
 
 
 def _require_equal(known: Rows, found: Rows, what: str) -> None:
