@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 FAR = 1e3  # a log-weight this far below all others: always removed, and outside every hinge
+_IN_CACHE = 2**18  # numbers of masks at work at once: that many stay in a core's cache, where passes cost half
 
 
 def _binary(rows: np.ndarray, log_weights: np.ndarray) -> None:
@@ -51,28 +52,44 @@ class _Hinge:
 
     def __init__(self, half: float, log_weights: torch.Tensor) -> None:
         """Scale the log-weights (out, in) such that the slope is 0 half a width below the cutoff, and 1 above."""
-        self._half, self._scale = half, 0.5 / half
+        self._scale = 0.5 / half
         self._log_weights = log_weights * self._scale
 
-    def step(
+    def fit(
         self,
         cutoffs: torch.Tensor,
         log_norms: torch.Tensor,
-        removed: torch.Tensor,
-        *,
-        axis: int,
+        counts: tuple[torch.Tensor, torch.Tensor],
         scratch: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take Newton's step in cutoffs (masks, out), then in log-norms (masks, in); none is over half a width.
+
+        Args:
+            cutoffs: from where.
+            log_norms: from where.
+            counts: of weights removed a column (masks, in) and a row (masks, out).
+            scratch: (masks, out, in), to be overwritten.
+        """
+        of_columns, of_rows = counts
+        cutoffs = cutoffs * self._scale + 0.5
+        log_norms = log_norms * self._scale
+        cutoffs += self._step(cutoffs, log_norms, of_rows, scratch, axis=2)
+        log_norms -= self._step(cutoffs, log_norms, of_columns, scratch, axis=1)
+        return (cutoffs - 0.5) / self._scale, log_norms / self._scale
+
+    def _step(
+        self, cutoffs: torch.Tensor, log_norms: torch.Tensor, removed: torch.Tensor, scratch: torch.Tensor, *, axis: int
     ) -> torch.Tensor:
-        """Give Newton's step for cutoffs (axis 1) or, with the other sign, log-norms (axis 0); none over half a width.
+        """Give Newton's step in widths.
 
         A slope x inside the hinge is as likely anywhere in (0, 1), where x - x^2 is 1/6 on average, and 0 outside: so
         many weights are inside, counted without another pass that compares.
         """
-        torch.sub((cutoffs * self._scale + 0.5)[:, None], self._log_weights, out=scratch)
-        scratch.sub_(log_norms * self._scale).clamp_(0, 1)
+        torch.sub(cutoffs[:, :, None], self._log_weights, out=scratch)
+        scratch.sub_(log_norms[:, None]).clamp_(0, 1)
         expected = scratch.sum(axis)
-        inside = (6 * (expected - scratch.mul_(scratch).sum(axis))).clamp_(min=1)
-        return (2 * self._half * (removed - expected) / inside).clamp_(-self._half, self._half)
+        inside = (expected - scratch.mul_(scratch).sum(axis)).mul_(6).clamp_(min=1)
+        return (removed - expected).div_(inside).clamp_(-0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,32 +156,22 @@ class MaskInverter:
         _binary(rows, self.log_weights)
         found = np.empty((len(rows), rows.shape[2]), np.float32)
         dead_weights = self.log_weights < -FAR / 2
-        any_dead = bool(dead_weights.any())
         log_weights = torch.from_numpy(self.log_weights)
         hinges = [_Hinge(width * self.gap, log_weights) for width in widths]
-        scratch = torch.empty_like(log_weights)  # of one matrix, which stays in a core's cache
-        for index, row in enumerate(rows):
-            scratch.copy_(torch.from_numpy(np.where(dead_weights, 1, row) if any_dead else row))
-            counts = scratch.sum(0), scratch.sum(1)
+        together = max(1, _IN_CACHE // log_weights.numel())
+        for first in range(0, len(rows), together):
+            masks = rows[first : first + together]
+            if dead_weights.any():
+                masks = np.where(dead_weights, 1, masks)
+            scratch = torch.from_numpy(masks).float()
+            counts = scratch.sum(1), scratch.sum(2)
             start = _bracket(self.points, counts[0].numpy().astype(np.int64), self.gap)
-            log_norms = self._refine(counts, torch.from_numpy(start).float(), hinges=hinges, scratch=scratch)
-            found[index] = log_norms.numpy()
+            cutoffs, log_norms = torch.from_numpy(self.cutoffs).float(), torch.from_numpy(start).float()
+            cutoffs = cutoffs.expand(len(masks), -1)
+            for hinge in hinges:
+                cutoffs, log_norms = hinge.fit(cutoffs, log_norms, counts, scratch)
+            found[first : first + together] = log_norms.numpy()
         return centred(found.astype(np.float64), self.live)
-
-    def _refine(
-        self,
-        counts: tuple[torch.Tensor, torch.Tensor],
-        log_norms: torch.Tensor,
-        *,
-        hinges: list[_Hinge],
-        scratch: torch.Tensor,
-    ) -> torch.Tensor:
-        """Alternate Newton steps in cutoffs and log-norms; ``counts`` are of weights removed a column and a row."""
-        cutoffs = torch.from_numpy(self.cutoffs).float()
-        for hinge in hinges:
-            cutoffs = cutoffs + hinge.step(cutoffs, log_norms, counts[1], axis=1, scratch=scratch)
-            log_norms = log_norms - hinge.step(cutoffs, log_norms, counts[0], axis=0, scratch=scratch)
-        return log_norms
 
     def reproduced(self, rows: np.ndarray, log_norms: np.ndarray) -> float:
         """Give the share of bits that masks made of these log-norms (rows, in) have right, row counts as they are."""
