@@ -1,23 +1,27 @@
 """Which weights go: exactly k of the lowest in every comparison group, ties broken by explicit keys.
 
-One routine serves clients (keys: saliency) and server (keys: votes, then the tie order). It selects by partition,
-never by a full sort, and exactly: the number removed per group is :meth:`Sparsity.count`.
+One routine serves clients (keys: saliency) and server (keys: votes, then the tie order). It selects by partition
+or by counting, never by a full sort, and exactly: the number removed per group is :meth:`Sparsity.count`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal, get_args
+import operator
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedprllm_secure.sparsity import Group, Sparsity
 
 Ties = Literal["magnitude", "position", "random"]
 TIES: tuple[Ties, ...] = get_args(Ties)
+_FEW = 256  # values of an integer key, at which counting takes eight passes
 
 
 def select(keys: Sequence[Tensor], sparsity: Sparsity, group: Group) -> Tensor:
@@ -67,13 +71,13 @@ def _lowest(keys: Sequence[Tensor], count: int) -> Tensor:
     if count == 0:
         return torch.zeros_like(first, dtype=torch.bool)
     cutoff = _kth_lowest(first, count)  # (groups, 1)
-    chosen = _at_most(first, cutoff)
-    surplus = chosen.sum(1, dtype=torch.int32) - count  # ties at the cutoff that must stay
-    crowded = surplus.nonzero()[:, 0]
-    if len(crowded) == 0:
+    chosen = _compared(operator.le, first, cutoff)
+    if _count(chosen) == count * len(chosen):  # at least ``count`` of every group are at most its cutoff
         return chosen
-    tied = first[crowded] == cutoff[crowded]
-    wanted = tied.sum(1) - surplus[crowded]
+    surplus = chosen.sum(1, dtype=torch.int32) - count  # ties at the cutoff that must stay
+    crowded = slice(None) if len(surplus) == 1 else surplus.nonzero()[:, 0]  # one large group need not be copied
+    tied = _compared(operator.eq, first[crowded], cutoff[crowded])
+    wanted = tied.sum(1, dtype=torch.int32) - surplus[crowded]
     chosen[crowded] &= ~tied
     chosen[crowded] |= _lowest_among(tied, [key[crowded] for key in rest], wanted)
     return chosen
@@ -84,9 +88,9 @@ def _lowest_among(eligible: Tensor, keys: Sequence[Tensor], wanted: Tensor) -> T
     if not keys:
         return eligible & (eligible.cumsum(1, dtype=torch.int32) <= wanted[:, None])
     if len(eligible) == 1:  # one large group: partition the few that are eligible instead of sorting it all
-        where = eligible[0].nonzero()[:, 0]
+        where = _places(eligible[0])
         chosen = torch.zeros_like(eligible)
-        chosen[0, where[_lowest([key[:, where] for key in keys], int(wanted))[0]]] = True
+        chosen[0, where] = _lowest([key[:, where] for key in keys], int(wanted))[0]
         return chosen
     first, *rest = keys
     barred = torch.where(eligible, first, _highest(first.dtype))
@@ -101,26 +105,65 @@ def _highest(dtype: torch.dtype) -> float | int:
 
 
 def _sorted_rows(values: Tensor) -> Tensor:
-    if values.device.type != "cpu" or values.dtype == torch.bfloat16:
+    if not _suits_numpy(values):
         return values.sort(1).values
     return torch.from_numpy(np.sort(values.numpy(), axis=1))
 
 
 def _kth_lowest(values: Tensor, count: int) -> Tensor:
     """Find the ``count``-th lowest value (count >= 1) of every row, as a column."""
-    if values.device.type != "cpu" or values.dtype == torch.bfloat16:
+    if not _suits_numpy(values):
         return values.kthvalue(count, dim=1, keepdim=True).values
     # numpy's vectorised quickselect is several times faster than kthvalue on a CPU. Not in threads: they would fight
     # with torch's own, which spin while they wait (measured five times slower).
-    parted = np.partition(values.numpy(), count - 1, axis=1)[:, count - 1 : count]
-    return torch.from_numpy(np.ascontiguousarray(parted))
+    numbers = values.numpy()
+    if len(numbers) == 1 and numbers.dtype.kind in "ui":
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low < _FEW:
+            return torch.full_like(values[:, :1], _kth_of_few(numbers, count, low, high))
+    parted = np.partition(_as_integers(numbers), count - 1, axis=1)[:, count - 1 : count]
+    return torch.from_numpy(np.ascontiguousarray(parted).view(numbers.dtype))
 
 
-def _at_most(values: Tensor, cutoff: Tensor) -> Tensor:
-    """Mark, in every row, the entries that are at most the row's cutoff (groups, 1)."""
-    if values.device.type != "cpu" or values.dtype == torch.bfloat16:
-        return values <= cutoff
-    return torch.from_numpy(np.less_equal(values.numpy(), cutoff.numpy()))  # a third of torch's time for a column
+def _kth_of_few(numbers: NDArray[Any], count: int, low: int, high: int) -> int:
+    """Find the ``count``-th lowest of integers from ``low`` to ``high`` by counting how many are at most a guess.
+
+    Partitions take up to ten times as long where nearly all numbers are equal to many others, as votes are.
+    """
+    return low + bisect_left(range(low, high), count, key=lambda guess: int(np.count_nonzero(numbers <= guess)))
+
+
+def _as_integers(numbers: NDArray[Any]) -> NDArray[Any]:
+    """View floats without a sign as the integers of their bits: these order alike and are partitioned in half the time.
+
+    Floats with a sign, and integers, come back as they are.
+    """
+    if numbers.dtype.kind != "f":
+        return numbers
+    bits = numbers.view(f"i{numbers.itemsize}")
+    return bits if bits.min(initial=0) == 0 else numbers
+
+
+def _compared(relation: Callable[[Any, Any], Any], values: Tensor, cutoff: Tensor) -> Tensor:
+    """Mark, in every row, the entries that stand in a relation to the row's cutoff (groups, 1)."""
+    if not _suits_numpy(values):
+        return relation(values, cutoff)
+    return torch.from_numpy(relation(values.numpy(), cutoff.numpy()))
+
+
+def _count(marked: Tensor) -> int:
+    """Count the marked entries of a bool tensor."""
+    return int(np.count_nonzero(marked.numpy()) if _suits_numpy(marked) else marked.count_nonzero())
+
+
+def _places(marked: Tensor) -> Tensor:
+    """List the marked positions of a bool tensor (size,)."""
+    return torch.from_numpy(np.flatnonzero(marked.numpy())) if _suits_numpy(marked) else marked.nonzero()[:, 0]
+
+
+def _suits_numpy(values: Tensor) -> bool:
+    """Whether numpy can take it: on a CPU it needs a fraction of torch's time to compare, count and find."""
+    return values.device.type == "cpu" and values.dtype != torch.bfloat16
 
 
 def _lowest_of_few(keys: Sequence[Tensor], count: int) -> Tensor:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
 LEARNING = {"torch", "transformers", "datasets", "opacus", "flwr"}
 MAY_USE = {
     "protocols": {"numpy", "cryptography", "tenseal"},
-    "attacks": {"numpy", "scipy", "sklearn"},
+    "attacks": {"numpy", "scipy", "sklearn", "torch"},
     "fedprllm_secure": LEARNING | {"numpy", "safetensors", "tokenizers", "huggingface_hub", "pyarrow", "filelock"},
     "experiments": LEARNING
     | {

@@ -18,7 +18,7 @@ from experiments.audit.ahead import Check
 from experiments.audit.matrix import What
 from experiments.audit.victims import SeenBlock
 from experiments.audit.worlds import Worlds
-from experiments.audit.worlds_rows import MatrixRows
+from experiments.audit.worlds_rows import MatrixRows, votes_dtype
 
 MOST_MASK_ROWS = 1024
 Rows = NDArray[Any]
@@ -48,7 +48,7 @@ class OwnRows:
 
     Attributes:
         masks: uint8 (some clients, out, in), of the first worlds.
-        totals: by number of clients added up, (worlds, out, in).
+        totals: by number of clients added up, (worlds, out, in), in the smallest dtype that suits.
     """
 
     masks: Rows = field(repr=False)
@@ -56,22 +56,30 @@ class OwnRows:
 
     @classmethod
     def of(cls, maker: MatrixRows, worlds: Worlds, *, counts: tuple[int, ...], check: Check = lambda: None) -> OwnRows:
-        """Make them; every client's mask once. ``check`` is called between worlds."""
-        kept: list[Rows] = []
-        totals: dict[int, Rows] = {
-            count: np.zeros((len(worlds), *maker.matrix.shape), np.float32 if maker.empty_vote else np.int32)
-            for count in counts
-        }
+        """Make them; every client's mask once.
+
+        Args:
+            maker: of the matrix.
+            worlds: at least one.
+            counts: numbers of clients, each from 1 to those of a world.
+            check: called between worlds.
+        """
+        clients, shape = worlds.contributions.shape[1], maker.matrix.shape
+        dtype = np.float32 if maker.empty_vote else votes_dtype(clients)
+        kept = min(len(worlds) * clients, MOST_MASK_ROWS)
+        masks = np.empty((kept, *shape), np.float32 if maker.empty_vote else np.uint8)
+        totals: dict[int, Rows] = {count: np.empty((len(worlds), *shape), dtype) for count in counts}
         for world in range(len(worlds)):
             check()
+            total = np.zeros(shape, dtype)
             for client, mask in enumerate(maker.clients(worlds, world)):
-                for count in counts:
-                    if client < count:
-                        totals[count][world] += mask
-                if len(kept) < MOST_MASK_ROWS:
-                    kept.append(mask)
-        dtype = np.float32 if maker.empty_vote else np.uint8
-        return cls(np.stack(kept).astype(dtype, copy=False), totals)
+                total += mask
+                if client + 1 in totals:
+                    totals[client + 1][world] = total
+                row = world * clients + client
+                if row < kept:
+                    masks[row] = mask
+        return cls(masks, totals)
 
 
 def mask_rows(worlds: Worlds) -> np.ndarray:
@@ -149,17 +157,23 @@ class Job:
         """Give what is seen of one matrix."""
         observed = self.observed(seen, maker.matrix.name)
         own = [self._own(maker, rows, generator) for rows in (labelled, reference)]
-        dtype = np.result_type(observed, own[0])
-        rows = np.concatenate([observed.astype(dtype, copy=False), own[0].astype(dtype, copy=False)])
         return MatrixSight(
             name=maker.matrix.name,
             log_weights=maker.log_weights(),
             channels=channels,
             sparsity=float(maker.payload.sparsity.fraction),
-            rows=rows,
+            rows=self._joined(observed, own[0]),
             reference=own[1],
             alone=alone,
         )
+
+    def _joined(self, observed: Rows, own: Rows) -> Rows:
+        """Join rows; whole votes in the dtype of the attacker's own, which is no larger than the clients need."""
+        if observed.dtype.kind == "f" or own.dtype == observed.dtype:
+            return np.concatenate([observed, own])
+        assert observed.min(initial=0) == 0  # whole votes of so many clients
+        assert observed.max(initial=0) <= self.clients
+        return np.concatenate([observed, own], dtype=own.dtype, casting="unsafe")
 
     def _own(self, maker: MatrixRows, rows: OwnRows, generator: np.random.Generator) -> Rows:
         # Single clients' votes, under noise too, are of every client, not of the first alone.

@@ -20,7 +20,7 @@ from experiments.audit.ahead import Check
 from experiments.audit.held import Held, SessionHolder
 from experiments.audit.matrix import What
 from experiments.audit.statistics import AuditBlock, KeptStatistics
-from experiments.audit.worlds_rows import windows_of
+from experiments.audit.worlds_rows import votes_dtype, windows_of
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import prunable_matrices
@@ -40,7 +40,7 @@ class SeenBlock:
 
     Attributes:
         masks: by matrix, each client's prune mask, uint8 (runs * clients, out, in); None where the server sees none.
-        totals: by matrix, the votes in the server's totals, (runs, out, in): int32, or float32 under noise.
+        totals: by matrix, the votes in the server's totals, (runs, out, in): integers, or float32 under noise.
         released: by matrix, what leaves the server, as ``totals``; other than those under central noise alone.
         choice: by matrix, the global prune mask, uint8 (runs, out, in).
         colluders: by matrix, the votes that colluders submitted, added up, as ``totals``; None without colluders.
@@ -222,7 +222,7 @@ def _room(rows: Rows, runs: int) -> Rows:
 
 def _seen(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlock | None) -> SeenBlock:
     """Put together what a session shows; where ``exact`` shows it too, check that it is equal and share the arrays."""
-    clients, dtype = sessions.num_clients, np.float32 if sessions.noises else np.int32
+    clients, dtype = sessions.num_clients, np.float32 if sessions.noises else votes_dtype(sessions.num_clients)
 
     def votes(sums: Mapping[str, Any], *, of: int) -> Rows:
         return {
@@ -246,7 +246,7 @@ def _seen(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBloc
         totals=totals,
         released=votes(held.left, of=clients) if is_central else totals,
         choice=choice,
-        colluders=_added(colluding) if colluding else None,
+        colluders=_added(colluding, dtype) if colluding else None,
     )
 
 
@@ -264,8 +264,8 @@ def _masks(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlo
     return exact.masks
 
 
-def _added(each: Sequence[Rows]) -> Rows:
-    return {name: np.add.reduce([rows[name] for rows in each]) for name in each[0]}
+def _added(each: Sequence[Rows], dtype: Any) -> Rows:
+    return {name: np.add.reduce([rows[name] for rows in each], dtype=dtype) for name in each[0]}
 
 
 def _require_equal(known: Rows, found: Rows, what: str) -> None:

@@ -24,6 +24,11 @@ def windows_of(contributions: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return found.reshape(*contributions.shape[:-1], -1)
 
 
+def votes_dtype(clients: int) -> type[np.uint8 | np.int32]:
+    """Choose the smallest dtype for totals of whole votes: most of the work on them is moving them."""
+    return np.uint8 if clients < 256 else np.int32
+
+
 @dataclass(frozen=True, slots=True)
 class MatrixRows:
     """Makes rows of one matrix.
@@ -71,7 +76,10 @@ class MatrixRows:
         Args:
             known: int64 (candidates, windows of each), the windows as the attacker knows them.
         """
-        return np.stack([self.mask(windows) for windows in known])
+        found = np.empty((len(known), *self.matrix.shape), bool)
+        for candidate, windows in enumerate(known):
+            found[candidate] = self.mask(windows)
+        return found
 
     def log_weights(self) -> np.ndarray:
         """Give logarithms of the absolute weights, float32 (out, in)."""

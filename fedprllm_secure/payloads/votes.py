@@ -116,10 +116,16 @@ class Votes:
         chosen = {}
         for matrix in view.matrices:
             weight = view.stored(matrix)
-            fewest_first = torch.from_numpy(np.negative(totals[matrix.name])).view(matrix.shape)
+            fewest_first = torch.from_numpy(_reversed(totals[matrix.name])).view(matrix.shape)
             ties = tie_order(self.ties, weight, seed=self.seed, name=matrix.name)
             chosen[matrix.name] = select([fewest_first.to(weight.device), *ties], self.sparsity, self.group)
         return chosen
+
+
+def _reversed(totals: NDArray[Any]) -> NDArray[Any]:
+    """Turn the order of totals round: of integers by their complement, which no dtype is too small for."""
+    found: NDArray[Any] = np.negative(totals) if totals.dtype.kind == "f" else np.invert(totals)
+    return found
 
 
 def _groups(shape: tuple[int, int], sparsity: Sparsity, local_group: Group) -> VoteGroups:

@@ -11,7 +11,7 @@ from fedprllm_secure.sparsity import Group, Sparsity
 
 def wanda_saliency(weight: Tensor, energy: Tensor) -> Tensor:
     """Weigh each weight by the norm of its input: |W| * sqrt(energy), (out, in)."""
-    return weight.abs() * energy.sqrt()
+    return (weight * energy.sqrt()).abs_()  # in place: one array less to fill
 
 
 def wanda(weight: Tensor, energy: Tensor, *, sparsity: Sparsity, group: Group) -> Pruned:

@@ -8,11 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedprllm_secure import selection
 from fedprllm_secure.selection import select, tie_order
 from fedprllm_secure.sparsity import GROUPS, Sparsity
 from tests.fedprllm_secure.oracle import remove_lowest
 
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32]
+DTYPES = [
+    torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
+]  # fmt: skip
 
 
 @st.composite
@@ -61,6 +65,42 @@ def test_large_float_keys_equal_a_full_sort(group: str, extremes: bool) -> None:
     keys = [first, second, third]
     for sparsity in ("0.1", "0.55", "0.9"):
         assert torch.equal(select(keys, Sparsity.parse(sparsity), group), sorted_selection(keys, sparsity, group))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("group", GROUPS)
+def test_floats_without_a_sign_equal_a_full_sort(dtype: torch.dtype, group: str) -> None:
+    """Zeros, infinities, the smallest numbers that there are, and ties; as the first key and among ties."""
+    generator = torch.Generator().manual_seed(2)
+    key = torch.randn(24, 20, generator=generator).abs().to(dtype)
+    key[key > 1.5] = torch.inf
+    key[:, ::5] = 0
+    key[:, 1::5] = torch.finfo(dtype).smallest_normal * key[:, 1::5] / 2
+    votes = torch.randint(0, 3, (24, 20), generator=generator)
+    for keys in ([key], [key, votes], [votes, key]):
+        for sparsity in ("0.1", "0.4", "0.9"):
+            assert torch.equal(select(keys, Sparsity.parse(sparsity), group), sorted_selection(keys, sparsity, group))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([torch.int8, torch.uint8, torch.int32, torch.int64]),
+    st.sampled_from([0, 1, 2, 9, 254, 255, 256, 1000, 2**40]),
+    st.sampled_from(["0.02", "0.5", "0.7", "0.98"]),
+    st.integers(0, 2**32),
+)
+def test_integers_of_few_and_many_values_equal_a_full_sort(
+    dtype: torch.dtype, most: int, sparsity: str, seed: int
+) -> None:
+    """Votes of one large group, with as many values as a dtype has room for, from its lowest on or around 0."""
+    generator = torch.Generator().manual_seed(seed)
+    info = torch.iinfo(dtype)
+    most = min(most, info.max - info.min)
+    votes = torch.randint(0, most + 1, (11, 13), generator=generator)
+    votes[0, 0], votes[-1, -1] = 0, most
+    for lowest in {info.min, max(-(most // 2), info.min)}:
+        keys = [(votes + lowest).to(dtype), torch.randn(11, 13, generator=generator).half()]
+        assert torch.equal(select(keys, Sparsity.parse(sparsity), "layer"), sorted_selection(keys, sparsity, "layer"))
 
 
 def test_all_equal_keys_go_by_position() -> None:
@@ -127,6 +167,18 @@ def test_bfloat16_keys_select_as_wider_ones(group: str) -> None:
     for sparsity in ("0.25", "0.5", "2:4"):
         expected = sorted_selection(wide, sparsity, "row" if ":" in sparsity else group)
         assert torch.equal(select(half, Sparsity.parse(sparsity), group), expected)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_selection_needs_no_numpy(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done on other devices marks what is done on a CPU."""
+    generator = torch.Generator().manual_seed(3)
+    keys = [torch.randint(0, 4, (20, 24), generator=generator), torch.randn(20, 24, generator=generator).half()]
+    for sparsity in ("0.2", "0.5", "0.9", "2:4"):
+        by_numpy = select(keys, Sparsity.parse(sparsity), group)
+        with monkeypatch.context() as patched:
+            patched.setattr(selection, "_suits_numpy", lambda values: False)
+            assert torch.equal(select(keys, Sparsity.parse(sparsity), group), by_numpy)
 
 
 def test_position_ties_need_no_key() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from attacks.leakage.curves import roc
 from attacks.leakage.dimension import effective_dimension, predicted_auc
+from attacks.leakage.report import LeakageReport, leakage_reports
 from experiments.audit.matrix import COLLUDERS, KEY_HOLDER, READERS, SERVER, Configuration, cells_of
 from experiments.audit.report import (
     CellReport,
@@ -64,6 +66,25 @@ def test_the_strongest_attack_comes_first(reports: list[CellReport]) -> None:
         assert each.best.runs == each.strongest.num_runs == RUNS // 2
         assert set(each.strongest.runs % 2) == {1}
         assert each.refused == {"other": "too few rows"}
+
+
+def test_adversaries_who_see_the_same_thing_have_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attacks on one thing under one claim are reported once; each report names the adversary it is about."""
+    made = []
+
+    def counting(*args: Any, **options: Any) -> tuple[LeakageReport, ...]:
+        made.append(options["claim"])
+        return leakage_reports(*args, **options)
+
+    monkeypatch.setattr("experiments.audit.report.leakage_reports", counting)
+    reports = reports_of(audit_of(PLAIN, Configuration("additive"), Configuration("ckks"), seeing={"strong": True}))
+    alike = [each for each in reports if each.cell.what == "choice"]
+
+    assert len(made) == len({each.cell.job for each in reports}) < len(reports)
+    assert len(alike) == 3
+    assert len({each.best.auc for each in alike}) == 1
+    for each in reports:
+        assert all(report.game.adversary == each.cell.adversary for report in each.reports)
 
 
 def test_predictions_are_of_the_slots_behind_a_row(reports: list[CellReport]) -> None:
