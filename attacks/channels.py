@@ -14,6 +14,7 @@ import numpy as np
 
 from attacks.companions import floored
 from attacks.evidence import Setting
+from attacks.knowledge import Kept, MadeOnce
 
 _QUANTILES = 16  # of the companions' energy in a channel, over which a candidate's shift is averaged
 
@@ -75,18 +76,27 @@ def _less_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _OneClient:
+    """Log-norms of clients, float64 (contributions, channels), and candidates' shifts of one client's."""
+
+    draws: np.ndarray = field(repr=False)
+    shifts: np.ndarray = field(repr=False)
+
+
+_ONE_CLIENT: MadeOnce[_OneClient] = MadeOnce()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogNorms:
     """The population's log-norms of clients' inputs, and how a candidate's presence moves a row's.
 
     Attributes:
-        draws: float64 (contributions, channels), half the log of the energy of drawn clients, each of as many
-            contributions as a client has slots.
-        shifts: float64 (candidates, channels), expected log-norm of a row with the candidate in it, less that of a row
-            with another contribution in its place.
+        clients: of a row.
+        of_one: what is so for one client, which attacks share.
     """
 
-    draws: np.ndarray = field(repr=False)
-    shifts: np.ndarray = field(repr=False)
+    clients: int
+    of_one: Kept[_OneClient] = field(repr=False)
 
     @classmethod
     def of(cls, setting: Setting) -> LogNorms:
@@ -97,19 +107,41 @@ class LogNorms:
         """
         if len(setting.population) < 2:
             raise ValueError(f"population={len(setting.population)} contributions must be at least 2")
-        candidates, population = floored(setting)
         a_client = max(1, round(setting.slots / setting.clients))
-        generator = np.random.default_rng(0)
-        companions = np.zeros_like(population)
-        for _ in range(a_client - 1):
-            companions += population[generator.permutation(len(population))]
-        places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-        levels = np.quantile(companions, places, axis=0) if a_client > 1 else np.zeros((1, population.shape[1]))
-        middle = _expected(population, levels).mean(0)
-        return cls(
-            draws=np.log(population + companions) / 2,
-            shifts=(_expected(candidates, levels) - middle) / setting.clients,
-        )
+        made = _ONE_CLIENT.get(setting, a_client, lambda: _one_client(setting, a_client))
+        return cls(clients=setting.clients, of_one=made)
+
+    @property
+    def draws(self) -> np.ndarray:
+        """Half the log of the energy of drawn clients, float64 (contributions, channels).
+
+        Each is of as many contributions as a client has slots.
+        """
+        return self.of_one.value.draws
+
+    @property
+    def shifts(self) -> np.ndarray:
+        """How far a candidate moves a row, float64 (candidates, channels).
+
+        The expected log-norm of a row with the candidate in it, less that of a row with another contribution in its
+        place.
+        """
+        return self.of_one.value.shifts / self.clients
+
+
+def _one_client(setting: Setting, slots: int) -> _OneClient:
+    candidates, population = floored(setting)
+    generator = np.random.default_rng(0)
+    companions = np.zeros_like(population)
+    for _ in range(slots - 1):
+        companions += population[generator.permutation(len(population))]
+    places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    levels = np.quantile(companions, places, axis=0) if slots > 1 else np.zeros((1, population.shape[1]))
+    middle = _expected(population, levels).mean(0)
+    return _OneClient(
+        draws=np.log(population + companions) / 2,
+        shifts=_expected(candidates, levels) - middle,
+    )
 
 
 def _expected(energies: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -8,10 +8,12 @@ population. Knows nothing of weights, masks and scores.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
 from attacks.evidence import NOTHING, Setting
+from attacks.knowledge import MadeOnce
 
 _FLOOR = 1e-6  # an energy below this share of its channel's mean counts as that: it has no logarithm
 
@@ -59,7 +61,7 @@ class MatrixNorms:
 
 
 class Companions:
-    """Draws companions once, and gives log-norms a matrix at a time."""
+    """Gives log-norms a matrix at a time; companions are drawn once for all attacks that ask for as many."""
 
     def __init__(self, setting: Setting, *, draws: int, least_sd: float) -> None:
         """Draw.
@@ -77,17 +79,12 @@ class Companions:
                 f"draws={draws} must be at least 2, least_sd={least_sd} above 0 and "
                 f"population={len(setting.population)} contributions at least 1"
             )
-        candidates, population = floored(setting)
-        self._candidates = candidates.astype(np.float32)
-        self._least_sd = least_sd
-        # Always the same draws: the attacker's own, and no secret.
-        picks = np.random.default_rng(0).integers(len(population), size=(draws, self.slots_of_a_client(setting)))
-        self._others = np.zeros((draws, population.shape[1]), np.float32)
-        for slot in range(picks.shape[1] - 1):
-            self._others += population[picks[:, slot]].astype(np.float32)
-        self._has_others = picks.shape[1] > 1
-        self._full = self._others + population[picks[:, -1]].astype(np.float32)
-        self._last: tuple[np.ndarray, MatrixNorms] | None = None
+        slots = self.slots_of_a_client(setting)
+        self._drawn = _DRAWN.get(
+            setting,
+            (draws, slots, least_sd),
+            lambda: _Drawn(setting, draws=draws, slots=slots, least_sd=least_sd),
+        )
 
     @staticmethod
     def slots_of_a_client(setting: Setting) -> int:
@@ -95,21 +92,48 @@ class Companions:
         return max(1, round(setting.slots / setting.clients))
 
     def norms(self, channels: np.ndarray) -> MatrixNorms:
-        """Give the log-norms of a matrix's channels, int64 (in,); the last answer is kept: matrices share channels."""
-        if self._last is not None and np.array_equal(self._last[0], channels):
+        """Give the log-norms of a matrix's channels, int64 (in,)."""
+        return self._drawn.value.norms(channels)
+
+
+class _Drawn:
+    """Drawn companions, and the log-norms last asked for: attacks take one matrix after another, and share them."""
+
+    def __init__(self, setting: Setting, *, draws: int, slots: int, least_sd: float) -> None:
+        candidates, population = floored(setting)
+        self._candidates = candidates.astype(np.float32)
+        self._least_sd = least_sd
+        # Always the same draws: the attacker's own, and no secret.
+        picks = np.random.default_rng(0).integers(len(population), size=(draws, slots))
+        self._others = np.zeros((draws, population.shape[1]), np.float32)
+        for slot in range(slots - 1):
+            self._others += population[picks[:, slot]].astype(np.float32)
+        self._has_others = slots > 1
+        self._full = self._others + population[picks[:, -1]].astype(np.float32)
+        self._last: tuple[np.ndarray, MatrixNorms] | None = None
+        self._lock = Lock()  # attacks that work side by side wait for the one that asks first
+
+    def norms(self, channels: np.ndarray) -> MatrixNorms:
+        """Give the log-norms of a matrix's channels; the last answer is kept: matrices share channels."""
+        with self._lock:
+            if self._last is None or not np.array_equal(self._last[0], channels):
+                self._last = (channels, self._made(channels))
             return self._last[1]
+
+    def _made(self, channels: np.ndarray) -> MatrixNorms:
         others = self._others[:, channels]
         present = [self._spread(candidate + others) for candidate in self._candidates[:, channels]]
-        found = MatrixNorms(
+        return MatrixNorms(
             present=Spread(np.stack([each.mean[0] for each in present]), np.stack([each.sd[0] for each in present])),
             usual=self._spread(self._full[:, channels]),
             short=self._spread(others) if self._has_others else None,
         )
-        self._last = (channels, found)
-        return found
 
     def _spread(self, energies: np.ndarray) -> Spread:
         logs = np.log(energies)
         logs /= 2
         logs -= logs.mean(1, keepdims=True)
         return Spread(logs.mean(0, keepdims=True), np.sqrt(logs.var(0, keepdims=True) + np.float32(self._least_sd**2)))
+
+
+_DRAWN: MadeOnce[_Drawn] = MadeOnce()

@@ -21,6 +21,8 @@ from attacks.pieces import require_kind
 from attacks.projection import projection
 from attacks.shrinkage import ShrunkGaussian
 
+_PAIRS_AT_ONCE = 10_000  # a model's checks of what it is given cost as much as a row's pairs
+
 
 def asked_pairs(setting: Setting) -> np.ndarray:
     """Give bool (labelled rows, candidates): a coin decides about the candidate's presence in the row."""
@@ -103,8 +105,11 @@ class _Learner:
 
 def _score(found: np.ndarray, rows: np.ndarray, pairs: _Pairs, model: Pipeline) -> None:
     candidates = np.arange(found.shape[1])
-    for row in rows:
-        found[row] = model.decision_function(pairs.features(np.full(len(candidates), row), candidates))
+    size = max(1, _PAIRS_AT_ONCE // len(candidates))
+    for at in range(0, len(rows), size):
+        some = rows[at : at + size]
+        features = pairs.features(np.repeat(some, len(candidates)), np.tile(candidates, len(some)))
+        found[some] = model.decision_function(features).reshape(len(some), -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,10 +21,18 @@ _LEAST_SD = 1e-9  # of the largest absolute score: scores that never vary are st
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """Means and standard deviations of scores on one side of the coins, float64 (targets,) each."""
+    """Means and standard deviations of scores on one side of the coins, float64 (..., targets) each."""
 
     mean: np.ndarray
     sd: np.ndarray
+
+
+def _without_each(values: np.ndarray) -> np.ndarray:
+    """Give the sums over all rows but one, for each (rows, ...); a row that dwarfs the others is not taken off them."""
+    found = np.zeros_like(values)
+    found[1:] = np.cumsum(values[:-1], axis=0)
+    found[:-1] += np.cumsum(values[:0:-1], axis=0)[::-1]
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,26 +83,45 @@ class Lira:
             fewest = int((coins == side).sum(0).min(initial=2))
             if fewest < 2 or (coins == side).sum() <= 2 * len(setting.targets):
                 raise ValueError(f"coins={coins.shape} must fall on {side} twice for every target, and 3 times for one")
-        found = np.empty_like(paired)
-        fits = {side: self._fit(known, coins == side) for side in sides}
-        found[: setting.observed] = self._ratio(paired[: setting.observed], fits)
-        for row in range(setting.labelled):
-            others = np.arange(setting.labelled) != row
-            fits = {side: self._fit(known[others], coins[others] == side) for side in sides}
-            found[setting.observed + row] = self._ratio(known[row], fits)
-        return found
+        observed = {side: self._fit(known, coins == side) for side in sides}
+        labelled = {side: self._fit_by_others(known, coins == side) for side in sides}
+        return np.concatenate(
+            [self._ratio(paired[: setting.observed], observed), self._ratio(paired[setting.observed :], labelled)]
+        )
 
     def _fit(self, scores: np.ndarray, taken: np.ndarray) -> _Fit:
         """Fit the scores (labelled rows, targets) marked in ``taken``."""
         count = taken.sum(0)
         mean = (scores * taken).sum(0) / count
         squares = (((scores - mean) * taken) ** 2).sum(0)
-        if count.min() < self.pool_below:
-            variance = np.full(len(mean), squares.sum() / (count - 1).sum())
-        else:
-            variance = squares / (count - 1)
-        least = _LEAST_SD * max(float(np.abs(scores).max()), 1.0)
-        return _Fit(mean, np.maximum(np.sqrt(variance), least))
+        return _Fit(mean, self._deviation(squares, count, largest=np.abs(scores).max()))
+
+    def _fit_by_others(self, scores: np.ndarray, taken: np.ndarray) -> _Fit:
+        """Fit, for every labelled row, the scores of the others that are marked: (labelled rows, targets) each."""
+        # Near the mean of the others, whichever these are: little is lost where a mean's square is taken off below.
+        middle = np.nanmedian(np.where(taken, scores, np.nan), axis=0)
+        apart = np.where(taken, scores - middle, 0.0)
+        others = taken.sum(0) - taken
+        total = _without_each(apart)
+        squares = np.maximum(_without_each(apart**2) - total**2 / others, 0.0)
+        largest = np.abs(scores).max(1, keepdims=True)
+        two_largest = np.sort(largest, axis=0)[-2:]
+        of_others = np.where(largest == two_largest[1], two_largest[0], two_largest[1])
+        return _Fit(middle + total / others, self._deviation(squares, others, largest=of_others))
+
+    def _deviation(self, squares: np.ndarray, count: np.ndarray, *, largest: np.ndarray) -> np.ndarray:
+        """Give standard deviations (..., targets), of all targets together where a single one has few scores.
+
+        Args:
+            squares: sums of squared differences from the mean, (..., targets).
+            count: how many differences, (..., targets).
+            largest: the largest absolute score, which broadcasts to them.
+        """
+        pooled = squares.sum(-1, keepdims=True) / (count - 1).sum(-1, keepdims=True)
+        single = squares / np.maximum(count - 1, 1)
+        variance = np.where(count.min(-1, keepdims=True) < self.pool_below, pooled, single)
+        found: np.ndarray = np.maximum(np.sqrt(variance), _LEAST_SD * np.maximum(largest, 1.0))
+        return found
 
     def _ratio(self, scores: np.ndarray, fits: dict[int, _Fit]) -> np.ndarray:
         second = fits[0]

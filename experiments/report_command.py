@@ -28,7 +28,7 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     # Plotly and matplotlib load only when a report is written.
-    from experiments.report import write_report
+    from experiments.report.write import write_report
 
     written = write_report(flags.paths, flags.out)
     for line in written.complaints:

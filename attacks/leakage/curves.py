@@ -82,10 +82,13 @@ class CutoffSteps:
         )
 
     def _rates(self, weights: np.ndarray) -> np.ndarray:
-        steps = np.add.reduceat(weights, self._starts, axis=-1)
-        sums = np.cumsum(steps, axis=-1)
-        nothing = np.zeros((*sums.shape[:-1], 1))
-        return np.concatenate([nothing, sums / sums[..., -1:]], axis=-1)
+        if len(self._starts) < len(self._members):
+            weights = np.add.reduceat(weights, self._starts, axis=-1)
+        rates = np.empty((*weights.shape[:-1], weights.shape[-1] + 1))
+        rates[..., 0] = 0
+        np.cumsum(weights, axis=-1, out=rates[..., 1:])
+        rates /= rates[..., -1:].copy()
+        return rates
 
 
 def roc(samples: Samples) -> Roc:

@@ -19,7 +19,8 @@ from attacks.leakage.curves import CutoffSteps, Roc
 from attacks.leakage.samples import Samples
 
 REPLICATES = 2000
-CHUNK_ENTRIES = 2_000_000  # weights held at once: 16 MB
+CHUNK_ENTRIES = 2_000_000  # weights drawn for at once
+PIECE_ENTRIES = 40_000  # weights held at once: what is made of them stays in a core's cache
 
 Statistic = Callable[[Roc], np.ndarray]
 
@@ -117,18 +118,19 @@ def paired_two_way_bootstrap(
 
 
 def _weights(samples: Samples, generator: np.random.Generator, replicates: int) -> Iterator[np.ndarray]:
-    """Draw weights (some replicates, coins), a chunk at a time."""
+    """Draw weights (some replicates, coins), a piece at a time."""
     runs, run_of = np.unique(samples.runs, return_inverse=True)
     targets, target_of = np.unique(samples.targets, return_inverse=True)
     if len(runs) < 2:
         raise ValueError(f"runs={len(runs)} must be at least 2: one run says nothing of how runs differ")
-    chunk = max(1, CHUNK_ENTRIES // len(samples))
+    chunk, piece = (max(1, entries // len(samples)) for entries in (CHUNK_ENTRIES, PIECE_ENTRIES))
     for start in range(0, replicates, chunk):
         count = min(chunk, replicates - start)
         of_runs = generator.standard_exponential((count, len(runs)))
         # A single target cannot be weighed against others: its weight cancels.
         of_targets = generator.standard_exponential((count, len(targets)))
-        yield of_runs[:, run_of] * of_targets[:, target_of]
+        for at in range(0, count, piece):
+            yield of_runs[at : at + piece, run_of] * of_targets[at : at + piece, target_of]
 
 
 def _percentiles(values: np.ndarray, level: float) -> Interval:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -91,14 +92,20 @@ class Game:
             self.generator, plan.reference_runs, slots=slots, population=population, is_zero_out=plan.is_zero_out
         )
 
+    @cached_property
+    def _known_energies(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies of candidates and of the population; the same arrays for all jobs, so that attacks share work."""
+        energies, groups = self.statistics.energies, self.contributions.groups
+        return energies[self.contributions.known].sum(1), energies[groups[self.contributions.population]].sum(1)
+
     def setting(self, job: Job) -> Setting:
         """Give what the attacker knows of a job."""
-        energies, groups = self.statistics.energies, self.contributions.groups
+        energies, population = self._known_energies
         return job.setting(
             slots_of_client=self.plan.slots.per_client,
             labelled=self.labelled,
-            energies=energies[self.contributions.known].sum(1),
-            population=energies[groups[self.contributions.population]].sum(1),
+            energies=energies,
+            population=population,
             targets=self.contributions.targets,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -158,14 +159,20 @@ class RecordedGame:
             truth=Truth(coins, np.zeros(len(coins), np.int64)),
         )
 
+    @cached_property
+    def _known_energies(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies of candidates and of the population; the same arrays for all jobs, so that attacks share work."""
+        energies, groups = self.statistics.energies, self.contributions.groups
+        return energies[self.contributions.known].sum(1), energies[groups[self.contributions.population]].sum(1)
+
     def setting(self, job: Job) -> Setting:
         """Give what the attacker knows of a job."""
-        energies, groups = self.statistics.energies, self.contributions.groups
+        energies, population = self._known_energies
         return job.setting(
             slots_of_client=self.run.per_client,
             labelled=self.labelled,
-            energies=energies[self.contributions.known].sum(1),
-            population=energies[groups[self.contributions.population]].sum(1),
+            energies=energies,
+            population=population,
             targets=self.contributions.targets,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,21 +83,20 @@ def cell_reports(
         seed: of the bootstrap's weights.
     """
     found = []
+    made: dict[tuple[str, Claim | None], _JobReport] = {}
     for cell in audit.cells:
         scored, sessions = audit.scored[cell.job], audit.sessions[cell.configuration.name]
         claim, why = claim_of(cell, sessions, adjacency)
         game = Game(adjacency, cell.adversary) if claim is None else claim.game
-        samples = samples_of(scored)
-        reports = leakage_reports(
-            samples, game=game, claim=claim, level=LEVEL, generator=np.random.default_rng([seed, 2])
-        )
-        reported = {name: each.halves()[1] for name, each in samples.items()}
+        if (cell.job, claim) not in made:
+            made[cell.job, claim] = _job_report(scored, game=game, claim=claim, seed=seed)
+        job = made[cell.job, claim]
         slots = slots_of_client * scored.job.clients
         found.append(
             CellReport(
                 cell=cell,
-                reports=beside_simple(reports, reported, scored, seed=seed),
-                strongest=_turned(reported[reports[0].attack], reports[0]),
+                reports=tuple(replace(each, game=game) for each in job.reports),
+                strongest=job.strongest,
                 claim=claim,
                 no_claim=why,
                 predicted_auc=predicted_auc(effective, slots) if scored.job.kind != "choice" else None,
@@ -105,6 +104,23 @@ def cell_reports(
             )
         )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _JobReport:
+    """What attacks on one thing show, whoever sees it."""
+
+    reports: tuple[LeakageReport, ...]
+    strongest: Samples = field(repr=False)
+
+
+def _job_report(scored: Scored, *, game: Game, claim: Claim | None, seed: int) -> _JobReport:
+    samples = samples_of(scored)
+    reports = leakage_reports(samples, game=game, claim=claim, level=LEVEL, generator=np.random.default_rng([seed, 2]))
+    reported = {name: each.halves()[1] for name, each in samples.items()}
+    return _JobReport(
+        beside_simple(reports, reported, scored, seed=seed), _turned(reported[reports[0].attack], reports[0])
+    )
 
 
 def beside_simple(

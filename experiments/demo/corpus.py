@@ -18,13 +18,14 @@ import hashlib
 import os
 import re
 import sysconfig
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import chain
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 Split = Literal["public", "private", "evaluation"]
 
@@ -108,16 +109,10 @@ def near_duplicate_groups(texts: Mapping[str, str]) -> dict[str, str]:
     words with the larger; runs found in ``BOILERPLATE_FILES`` files or more (licence texts) do not count. Groups
     are the connected components.
     """
-    shingles = {path: _shingles(text) for path, text in texts.items()}
-    owners = defaultdict(list)
-    for path, own in shingles.items():
-        for shingle in own:
-            owners[shingle].append(path)
-    shared: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for paths in owners.values():
-        if len(paths) < BOILERPLATE_FILES:
-            for pair in combinations(paths, 2):
-                shared[pair] += 1
+    paths = list(texts)
+    runs, files = _shingles(texts.values())
+    sizes = np.bincount(files, minlength=len(paths))
+    pairs, counts = np.unique(_sharing(runs, files), axis=0, return_counts=True)
 
     leader = {path: path for path in texts}
 
@@ -126,16 +121,46 @@ def near_duplicate_groups(texts: Mapping[str, str]) -> dict[str, str]:
             path = leader[path]
         return path
 
-    for (first, second), count in sorted(shared.items()):
-        if count >= DUPLICATE_SHARE * min(len(shingles[first]), len(shingles[second])):
-            low, high = sorted((find(first), find(second)))
-            leader[high] = low
+    for first, second in pairs[counts >= DUPLICATE_SHARE * sizes[pairs].min(1)]:
+        low, high = sorted((find(paths[first]), find(paths[second])))
+        leader[high] = low
     return {path: find(path) for path in texts}
 
 
-def _shingles(text: str) -> set[int]:
-    words = re.findall(r"\w+", text)
-    return {hash(tuple(words[start : start + SHINGLE_WORDS])) for start in range(len(words) - SHINGLE_WORDS + 1)}
+def _shingles(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Find the runs of words of every text: each run and the text's number, once a text, runs together and ascending.
+
+    A run stands for its words as a sum of random numbers, one for each word at each place: two of a library's million
+    runs are taken for the same with a chance of 1 in 10 million, on every machine alike.
+    """
+    numbers: dict[str, int] = {}
+    found = [[numbers.setdefault(word, len(numbers)) for word in re.findall(r"\w+", text)] for text in texts]
+    files = np.repeat(np.arange(len(found)), [len(each) for each in found])
+    words = np.fromiter(chain.from_iterable(found), np.int64, len(files))
+    count = max(0, len(words) - SHINGLE_WORDS + 1)
+    values = np.random.default_rng(0).integers(2**64, size=(SHINGLE_WORDS, len(numbers)), dtype=np.uint64)
+    runs = np.zeros(count, np.uint64)
+    for place, of_words in enumerate(values):
+        runs += of_words[words[place : place + count]]
+    whole = files[:count] == files[SHINGLE_WORDS - 1 :]  # of one text
+    runs, files = runs[whole], files[:count][whole]
+    order = np.argsort(runs, kind="stable")  # a run's texts stay in order
+    runs, files = runs[order], files[order]
+    is_new = np.ones(len(runs), bool)
+    is_new[1:] = (runs[1:] != runs[:-1]) | (files[1:] != files[:-1])
+    return runs[is_new], files[is_new]
+
+
+def _sharing(runs: np.ndarray, files: np.ndarray) -> np.ndarray:
+    """Give the pairs of texts, int64 (pairs, 2), that share a run that is no boilerplate: once for each such run."""
+    _, run_of, owners = np.unique(runs, return_inverse=True, return_counts=True)
+    few = owners[run_of] < BOILERPLATE_FILES
+    run_of, files = run_of[few], files[few]
+    found = [np.empty((0, 2), np.int64)]
+    for apart in range(1, BOILERPLATE_FILES - 1):
+        shared = run_of[apart:] == run_of[:-apart]
+        found.append(np.stack([files[:-apart][shared], files[apart:][shared]], axis=1))
+    return np.concatenate(found)
 
 
 def _read_sources(library: Path) -> Iterator[tuple[str, str]]:

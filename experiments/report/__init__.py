@@ -3,7 +3,3 @@
 Reads result files alone (``result.json``, ``audit.json``, ``sweep.json``, and saved votes and prune masks beside them);
 runs nothing, measures nothing, and knows no model and no text.
 """
-
-from experiments.report.write import Written, write_report
-
-__all__ = ["Written", "write_report"]

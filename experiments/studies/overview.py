@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.flags import positive
-from experiments.report import write_report
 from experiments.studies.findings import Row
 from experiments.studies.sweep_study import PASSED_ON, add_passed_on
 from experiments.sweep import SweepSpec, read_sweep, run_sweep
@@ -84,6 +83,9 @@ def run(*, out: Path, jobs: int | None, **flags: Any) -> Path:
         run_sweep(spec, out / label, jobs=jobs)
         rows += read_sweep(out / label)
     _show(rows)
+    # What draws pages takes a while to import, and every command names the studies.
+    from experiments.report.write import write_report
+
     written = write_report([out / label for label in sweeps], out / "report")
     for line in written.complaints:
         print(f"fedprllm: {line}", file=sys.stderr)

@@ -76,6 +76,15 @@ def test_of_many_pairs_some_are_drawn_and_always_the_same():
     assert not np.allclose(scores_of(game, capped), scores_of(game))
 
 
+def test_how_many_pairs_are_scored_at_once_makes_no_difference(monkeypatch):
+    """A row at a time gives the same scores."""
+    game = plant("statistics", seed=2, observed=4)
+    at_once = scores_of(game)
+    monkeypatch.setattr("attacks.learned._PAIRS_AT_ONCE", 1)
+
+    np.testing.assert_allclose(scores_of(game), at_once, rtol=1e-12)
+
+
 def test_too_few_labels_are_refused():
     """There must be a labelled row a fold, and both outcomes to learn from."""
     game = plant("statistics", seed=1, observed=2, labelled=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -92,6 +94,22 @@ def test_a_labelled_row_does_not_vouch_for_itself(online):
 
     assert len(areas) >= 10
     assert np.mean(areas) < 0.55
+
+
+@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("pool_below", [0, 64])
+def test_a_labelled_row_is_scored_as_if_it_were_observed(online, pool_below):
+    """By the other labelled rows, whichever of all scores it holds."""
+    setting, scores, _, _ = game(labelled=40, observed=0)
+    scores[7, 2] = 1e12
+    lira = Lira(online=online, pool_below=pool_below)
+    found = lira.refine(setting, scores)
+    for row in (0, 7, 39):
+        others = np.arange(40) != row
+        alone = replace(setting, observed=1, in_play=np.ones((1, TARGETS), bool), coins=setting.coins[others])
+
+        expected = lira.refine(alone, np.concatenate([scores[[row]], scores[others]]))[0]
+        np.testing.assert_allclose(found[row], expected, rtol=1e-6)
 
 
 def test_coins_out_of_play_are_left_out():

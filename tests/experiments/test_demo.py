@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -143,6 +145,37 @@ def test_share_that_makes_a_near_duplicate(shared, together):
     )
 
     assert (found["b"] == "a") == together
+
+
+def test_groups_are_those_of_a_count_by_hand():
+    """Of texts of few words, with runs in common everywhere: shared runs counted one by one."""
+    generator = np.random.default_rng(0)
+    for _ in range(30):
+        pool = [[str(word) for word in generator.integers(3, size=generator.integers(5, 30))] for _ in range(5)]
+        texts = {
+            name: " ".join(word for piece in generator.integers(5, size=generator.integers(4)) for word in pool[piece])
+            for name in "abcdefg"
+        }
+        runs = {
+            name: {tuple(w[at : at + 12]) for at in range(len(w) - 11)}
+            for name, t in texts.items()
+            for w in [t.split()]
+        }
+        telling = {run for own in runs.values() for run in own if sum(run in each for each in runs.values()) < 5}
+        expected = {name: name for name in texts}
+        for one, other in combinations(texts, 2):
+            count = len(runs[one] & runs[other] & telling)
+            if count and count >= 0.25 * min(len(runs[one]), len(runs[other])):
+                low, high = sorted((expected[one], expected[other]))
+                expected = {name: low if leader == high else leader for name, leader in expected.items()}
+
+        assert near_duplicate_groups(texts) == expected
+
+
+@pytest.mark.parametrize("texts", [{}, {"a": ""}, {"a": "", "b": words(0, 11)}], ids=["none", "empty", "short"])
+def test_texts_without_a_run_stand_alone(texts):
+    """There is nothing that they could share."""
+    assert near_duplicate_groups(texts) == {name: name for name in texts}
 
 
 def test_boilerplate_makes_no_near_duplicates():

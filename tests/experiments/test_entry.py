@@ -1,5 +1,7 @@
 """The command's first moments."""
 
+import atexit
+import gc
 import sys
 
 import pytest
@@ -37,3 +39,25 @@ def test_bad_usage_is_status_two(monkeypatch, arguments):
     monkeypatch.setattr(sys, "argv", ["fedprllm", *arguments])
 
     assert main() == 2
+
+
+def test_no_garbage_is_looked_for_while_imports_load(monkeypatch):
+    """Collections are off for that long, on again afterwards, and leave alone what is imported."""
+    states, at_exit = [], []
+
+    class Watching:
+        def find_spec(self, name, path=None, target=None):
+            if name == "experiments.cli":
+                states.append(gc.isenabled())
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "experiments.cli", raising=False)
+    monkeypatch.delattr("experiments.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Watching(), *sys.meta_path])
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+
+    assert main() == 130
+    assert [*states, gc.isenabled()] == [False, True]
+    assert at_exit == [gc.freeze]
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -105,6 +106,21 @@ def test_chunks_make_no_statistical_difference(monkeypatch):
 
     assert singly.low == pytest.approx(at_once.low, abs=0.03)
     assert singly.high == pytest.approx(at_once.high, abs=0.03)
+
+
+def test_pieces_make_no_difference_at_all(monkeypatch):
+    """How many replicates are weighed at once changes no digit, with equal scores or without."""
+    audit = gaussian(np.random.default_rng(4), runs=50)
+    for each in (audit, replace(audit, scores=np.round(audit.scores, 1))):
+
+        def found(one=each):
+            statistics = {"auc": Roc.auc, "tpr": partial(Roc.tpr_at, fpr=0.1)}
+            return two_way_bootstrap(one, statistics, generator=np.random.default_rng(0), level=0.05, replicates=100)
+
+        monkeypatch.setattr("attacks.leakage.intervals.PIECE_ENTRIES", 7 * len(each))
+        in_pieces = found()
+        monkeypatch.setattr("attacks.leakage.intervals.PIECE_ENTRIES", 10**9)
+        assert in_pieces == found()
 
 
 def test_pairing_sees_differences_that_two_intervals_hide():

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report import Written, write_report
 from experiments.report.document import Document
 from experiments.report.sources import Sources
-from experiments.report.write import put_together
+from experiments.report.write import Written, put_together, write_report
 from tests.experiments.report.written import MATRICES, audit, cell, private, put, put_sweep, result
 
 CLAIM = {"epsilon": 3.0, "delta": 1e-5, "adjacency": "client-zero-out", "adversary": "server"}

@@ -120,7 +120,7 @@ def test_the_keyboard_reaches_everything(browser, written):
 
 def test_strings_from_files_do_nothing(browser, tmp_path):
     """No dialog, no request, no complaint."""
-    from experiments.report import write_report
+    from experiments.report.write import write_report
     from tests.experiments.report.test_pages import HOSTILE, hostile
 
     written = write_report(hostile(tmp_path / "in"), tmp_path / "out")

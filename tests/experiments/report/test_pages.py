@@ -15,9 +15,9 @@ from matplotlib.image import imread
 from plotly.offline import get_plotlyjs
 
 from experiments.report import page as page_module
-from experiments.report import write_report
 from experiments.report.markdown import escaped, markdown
 from experiments.report.stills import COLOURS, ink_on
+from experiments.report.write import write_report
 from fedprllm_secure.errors import InputError
 from tests.experiments.report.written import audit, cell, private, put, put_sweep, result
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.report import write, write_report
+from experiments.report import write
 from experiments.report.sources import Sources
+from experiments.report.write import write_report
 from tests.experiments.report.written import audit, put, result
 
 
