@@ -154,24 +154,28 @@ class MaskInverter:
             ValueError: the rows are no masks, or do not fit the weights.
         """
         _binary(rows, self.log_weights)
-        found = np.empty((len(rows), rows.shape[2]), np.float32)
         dead_weights = self.log_weights < -FAR / 2
+        any_dead = bool(dead_weights.any())
         log_weights = torch.from_numpy(self.log_weights)
-        hinges = [_Hinge(width * self.gap, log_weights) for width in widths]
         together = max(1, _IN_CACHE // log_weights.numel())
-        for first in range(0, len(rows), together):
-            masks = rows[first : first + together]
-            if dead_weights.any():
-                masks = np.where(dead_weights, 1, masks)
-            scratch = torch.from_numpy(masks).float()
-            counts = scratch.sum(1), scratch.sum(2)
-            start = _bracket(self.points, counts[0].numpy().astype(np.int64), self.gap)
-            cutoffs, log_norms = torch.from_numpy(self.cutoffs).float(), torch.from_numpy(start).float()
-            cutoffs = cutoffs.expand(len(masks), -1)
-            for hinge in hinges:
-                cutoffs, log_norms = hinge.fit(cutoffs, log_norms, counts, scratch)
-            found[first : first + together] = log_norms.numpy()
-        return centred(found.astype(np.float64), self.live)
+        scratch = torch.empty(together, *log_weights.shape)
+        counts = torch.empty(len(rows), rows.shape[2]), torch.empty(len(rows), rows.shape[1])
+        parts = [slice(first, first + together) for first in range(0, len(rows), together)]
+        for part in parts:
+            masks = torch.from_numpy(np.where(dead_weights, 1, rows[part]) if any_dead else rows[part])
+            room = scratch[: len(masks)].copy_(masks)
+            torch.sum(room, 1, out=counts[0][part])
+            torch.sum(room, 2, out=counts[1][part])
+        start = [_bracket(self.points, each.numpy().astype(np.int64), self.gap) for each in counts[0]]
+        log_norms = torch.from_numpy(np.stack(start)).float()
+        cutoffs = torch.from_numpy(self.cutoffs).float().repeat(len(rows), 1)
+        for width in widths:  # one after the other for all masks: a hinge's log-weights stay in the cache, too
+            hinge = _Hinge(width * self.gap, log_weights)
+            for part in parts:
+                room = scratch[: len(cutoffs[part])]
+                of_part = counts[0][part], counts[1][part]
+                cutoffs[part], log_norms[part] = hinge.fit(cutoffs[part], log_norms[part], of_part, room)
+        return centred(log_norms.numpy().astype(np.float64), self.live)
 
     def reproduced(self, rows: np.ndarray, log_norms: np.ndarray) -> float:
         """Give the share of bits that masks made of these log-norms (rows, in) have right, row counts as they are."""

@@ -126,7 +126,8 @@ class MarginLikelihood:
         draws: of companions.
         least_sd: nats, spread of what the model leaves out.
         least_rate: no probability is taken to be nearer to 0 or 1: the model is not that good.
-        steps: of Newton's method for the cutoffs with a candidate, from those without moved to first order.
+        steps: of Newton's method for the cutoffs with a candidate, from those without moved to first order; of single
+            masks and totals of 8, scores without any correlate by 0.9997 and more with those of three.
         memory_bytes: for temporary arrays.
     """
 
@@ -136,7 +137,7 @@ class MarginLikelihood:
     draws: int = 256
     least_sd: float = 0.03
     least_rate: float = 1e-3
-    steps: int = 1
+    steps: int = 0
     memory_bytes: int = MEMORY_BYTES
 
     def __post_init__(self) -> None:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from experiments.audit.statistics import AuditBlock
-from experiments.audit.worlds import Worlds
 from fedprllm_secure.models.matrices import PrunableMatrix
 from fedprllm_secure.payloads import Votes
+
+if TYPE_CHECKING:  # attacks, and what they import, take a second, which processes that hold sessions need not spend
+    from experiments.audit.worlds import Worlds
 
 
 def windows_of(contributions: np.ndarray, groups: np.ndarray) -> np.ndarray:

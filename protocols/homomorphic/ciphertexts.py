@@ -247,9 +247,11 @@ class KeyHolder:
         if self._parameters.scheme is Scheme.BFV:
             self._encoder.encode((signed % self._parameters.plain_modulus).tolist(), plain)
         else:
-            parts = np.zeros((2, self._parameters.ring.degree // 2))  # real and imaginary part of each slot
-            parts.reshape(-1)[: len(words)] = signed
-            self._encoder.encode((parts[0] + 1j * parts[1]).tolist(), float(self._parameters.scale), plain)
+            half = self._parameters.ring.degree // 2
+            slots = np.zeros(half, np.complex128)
+            slots.real[: len(words)] = signed[:half]
+            slots.imag[: max(len(words) - half, 0)] = signed[half:]
+            self._encoder.encode(slots.tolist(), float(self._parameters.scale), plain)
         with scratch_file() as file:
             self._encryptor.encrypt_symmetric(plain).save(file.path)
             return self._context.fresh_to_wire(file.read())
@@ -295,7 +297,8 @@ class KeyHolder:
         try:
             self._decryptor.decrypt(total, plain)
             if self._parameters.scheme is Scheme.CKKS:
-                return _nearest_words(np.array(self._encoder.decode_complex(plain)), shift)
+                slots = np.fromiter(self._encoder.decode_complex(plain), np.complex128)  # faster than from a list
+                return _nearest_words(slots, shift)
             if self._decryptor.invariant_noise_budget(total) < 1:
                 raise NotASum
             residues = np.array(self._encoder.decode_uint64(plain), np.uint64)
