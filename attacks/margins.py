@@ -24,8 +24,8 @@ _STEPS = 12
 
 
 def normal_cdf(deviations: np.ndarray) -> np.ndarray:
-    """Give Phi to 2e-4 by its hyperbolic tangent form (Page 1977), in single precision: a hundred times faster."""
-    return _page(torch.from_numpy(deviations) * _RATE).numpy()
+    """Give Phi to 2e-4 by its hyperbolic tangent form (Page 1977): a hundred times faster."""
+    return _page(torch.from_numpy(np.require(deviations, requirements=["C", "W"])) * _RATE).numpy()
 
 
 def _page(scaled: torch.Tensor) -> torch.Tensor:

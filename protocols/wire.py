@@ -83,7 +83,7 @@ from protocols.roster import Roster, public_key_bytes
 from protocols.session import Step
 
 MAGIC = b"FPSA"
-VERSION = 1
+VERSION = 2
 SERVER = 2**32 - 1
 SIGNATURE_BYTES = 64
 SIGNATURE_LABEL = b"fedprllm/v1/message"

@@ -39,3 +39,6 @@ def one_ahead(make: Callable[[Check], Iterator[Item]]) -> Generator[Item, None, 
                 del item  # the next one is big enough
         finally:
             is_stopped.set()
+            maker.shutdown()  # waits: what follows is for items that nobody is at
+            if isinstance(items, Generator):
+                items.close()

@@ -63,8 +63,13 @@ class OwnRows:
             worlds: at least one.
             counts: numbers of clients, each from 1 to those of a world.
             check: called between worlds.
+
+        Raises:
+            ValueError: a count is none of a world's clients.
         """
         clients, shape = worlds.contributions.shape[1], maker.matrix.shape
+        if not all(1 <= count <= clients for count in counts):
+            raise ValueError(f"counts={counts} must be from 1 to the {clients} clients of a world")
         dtype = np.float32 if maker.empty_vote else votes_dtype(clients)
         kept = min(len(worlds) * clients, MOST_MASK_ROWS)
         masks = np.empty((kept, *shape), np.float32 if maker.empty_vote else np.uint8)
@@ -118,6 +123,8 @@ class Job:
             return block.masks[matrix]
         if self.what == "less":
             assert block.colluders is not None  # a configuration with colluders
+            if (block.totals[matrix].dtype.kind != "f") and (block.totals[matrix] < block.colluders[matrix]).any():
+                raise ValueError(f"totals of {matrix} must be at least what colluders submitted")
             return block.totals[matrix] - block.colluders[matrix]
         found: Rows = {"totals": block.totals, "released": block.released, "choice": block.choice}[self.what][matrix]
         return found
@@ -168,11 +175,15 @@ class Job:
         )
 
     def _joined(self, observed: Rows, own: Rows) -> Rows:
-        """Join rows; whole votes in the dtype of the attacker's own, which is no larger than the clients need."""
+        """Join rows; whole votes in the dtype of the attacker's own, which is no larger than the clients need.
+
+        Raises:
+            ValueError: observed votes are out of range.
+        """
         if observed.dtype.kind == "f" or own.dtype == observed.dtype:
             return np.concatenate([observed, own])
-        assert observed.min(initial=0) == 0  # whole votes of so many clients
-        assert observed.max(initial=0) <= self.clients
+        if observed.min(initial=0) < 0 or observed.max(initial=0) > self.clients:
+            raise ValueError(f"observed votes of {self.name} must be in [0, {self.clients}]")
         return np.concatenate([observed, own], dtype=own.dtype, casting="unsafe")
 
     def _own(self, maker: MatrixRows, rows: OwnRows, generator: np.random.Generator) -> Rows:

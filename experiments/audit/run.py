@@ -24,6 +24,7 @@ from experiments.audit.ahead import Check, one_ahead
 from experiments.audit.game import Audit, Game, Scored
 from experiments.audit.jobs import Job, OwnRows
 from experiments.audit.matrix import Configuration, What, cells_of
+from experiments.audit.one_thread import one_thread
 from experiments.audit.scoring import AttackScores
 from experiments.audit.session_crew import Assignment, crew_size, seen_blocks
 from experiments.audit.victims import SeenBlock, VoteSessions
@@ -106,7 +107,8 @@ def show_all(
     """
     done, total = 0, sum(len(prunable_matrices(model, index)) for index in range(model.num_blocks))
     progress("audit", done, total)
-    with ThreadPoolExecutor(os.cpu_count()) as workers, threadpool_limits(1):  # attacks share the cores by themselves
+    # Attacks share the cores by themselves: neither BLAS nor torch is to start threads of its own beside them.
+    with one_thread(), threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as workers:
         for sights in one_ahead(make):
             for name, sight in sights.items():
                 scorings[name].see(sight, workers)

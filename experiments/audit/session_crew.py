@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +29,10 @@ from fedprllm_secure.errors import InputError
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import prunable_matrices
 from fedprllm_secure.thresholds import Thresholds
+from protocols import ProtocolError
 
 LEAST_VOTES = 10**9  # some ten seconds of one core's work; starting the processes takes some three
+MOST_PROCESSES = 8  # each takes two thirds of a gigabyte; the attacks take the rest of the cores
 _PATIENCE = 0.5  # seconds between two looks at whether anybody still waits
 
 
@@ -82,11 +85,13 @@ class Assignment:
 def crew_size(assignment: Assignment) -> int:
     """Say in how many processes to hold these sessions; 0 for none but this one.
 
-    A daemon, such as a process of a sweep, may start none.
+    A daemon, such as a process of a sweep, may start none. On another device than a CPU each would hold a block of its
+    own there all the time.
     """
-    if assignment.votes < LEAST_VOTES or multiprocessing.current_process().daemon:
+    is_elsewhere = assignment.statistics.model.device.type != "cpu"
+    if assignment.votes < LEAST_VOTES or is_elsewhere or multiprocessing.current_process().daemon:
         return 0
-    return min(available_cores(), len(assignment.contributions))
+    return min(available_cores(), MOST_PROCESSES, len(assignment.contributions))
 
 
 def seen_blocks(
@@ -103,7 +108,9 @@ def seen_blocks(
 
     Raises:
         InputError: a protocol refuses a session.
-        RuntimeError: another process failed or ended.
+        ProtocolError: a session was aborted.
+        OSError: a process could not write what it keeps of sessions.
+        RuntimeError: another process ended, or failed otherwise.
     """
     model = assignment.statistics.model
     if not size:
@@ -121,10 +128,30 @@ def seen_blocks(
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """What went wrong in another process, so that this one can say it: an exception itself need not survive a pipe."""
+    """What went wrong in another process, in parts: an exception itself need not survive a pipe.
 
-    is_input: bool
-    text: str
+    Attributes:
+        kind: the exception's class.
+        arguments: what it is made of, as ``pickle`` would take them.
+        state: its attributes.
+    """
+
+    kind: type[Exception]
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: Exception) -> _Failure:
+        """Take an exception apart; of one that nobody expects, its traceback is what there is to say."""
+        if isinstance(error, InputError | ProtocolError | OSError):
+            return cls(type(error), tuple(error.__reduce__()[1]), error.__dict__)
+        return cls(RuntimeError, (f"a process that held sessions failed:\n{traceback.format_exc()}",), {})
+
+    def exception(self) -> Exception:
+        """Put it together again, without running its constructor, which may want other arguments."""
+        made = self.kind.__new__(self.kind, *self.arguments)
+        made.__dict__.update(self.state)
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +163,9 @@ class _Member:
 
     def take(self, check: Callable[[], None]) -> dict[str, SeenBlock]:
         """Wait for what is seen of its next run."""
+        while not self.connection.poll(_PATIENCE):
+            check()
         try:
-            while not self.connection.poll(_PATIENCE):
-                check()
             said = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
@@ -146,7 +173,7 @@ class _Member:
             how = f"signal {-code}, as when memory runs out" if code < 0 else f"status {code}"
             raise RuntimeError(f"a process that held sessions ended ({how})") from None
         if isinstance(said, _Failure):
-            raise InputError(said.text) if said.is_input else RuntimeError(said.text)
+            raise said.exception()
         found: dict[str, SeenBlock] = said
         return found
 
@@ -184,7 +211,5 @@ def _serve(connection: Connection, assignment: Assignment, runs: slice, folder: 
                 with statistics.block(index) as block:
                     for seen in victims.runs(block):
                         connection.send(seen)
-        except InputError as error:
-            connection.send(_Failure(True, str(error)))
-        except Exception:
-            connection.send(_Failure(False, f"a process that held sessions failed:\n{traceback.format_exc()}"))
+        except Exception as error:
+            connection.send(_Failure.of(error))

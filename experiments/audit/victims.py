@@ -199,9 +199,13 @@ def gathered(
         each: what :meth:`Victims.runs` yields, at least one.
         runs: how many come.
         check: called after each.
+
+    Raises:
+        ValueError: another number of runs comes.
     """
     first: Mapping[str, SeenBlock] = {}
     places: dict[tuple[str, str], Rows] = {}
+    run = -1
     for run, seen in enumerate(each):
         rows = {(name, kind): own for name, block in seen.items() for kind, own in block.rows().items()}
         if run == 0:
@@ -211,6 +215,8 @@ def gathered(
             for matrix, array in own.items():
                 places[place][matrix][run * len(array) : (run + 1) * len(array)] = array
         check()
+    if run + 1 != runs:
+        raise ValueError(f"runs={runs} must be as many as come, {run + 1}")
     return {
         name: replace(block, **{kind: places[name, kind] for kind in block.rows()}) for name, block in first.items()
     }
@@ -226,9 +232,7 @@ def _seen(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBloc
 
     def votes(sums: Mapping[str, Any], *, of: int) -> Rows:
         return {
-            matrix.name: sessions.votes(sums[matrix.name], clients=of)
-            .astype(dtype, copy=False)
-            .reshape(1, *matrix.shape)
+            matrix.name: _votes(sessions, sums[matrix.name], of=of, dtype=dtype).reshape(1, *matrix.shape)
             for matrix in block.matrices
         }
 
@@ -255,13 +259,24 @@ def _masks(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlo
         return None
     masks = {}
     for matrix in block.matrices:
-        own = [sessions.votes(held.vectors[client][matrix.name], clients=1) for client in sorted(held.vectors)]
-        stacked = np.stack(own).reshape(len(own), *matrix.shape)
-        masks[matrix.name] = stacked.astype(np.float32 if sessions.noises else np.uint8, copy=False)
+        dtype = np.float32 if sessions.noises else np.uint8
+        own = [
+            _votes(sessions, held.vectors[client][matrix.name], of=1, dtype=dtype) for client in sorted(held.vectors)
+        ]
+        masks[matrix.name] = np.stack(own).reshape(len(own), *matrix.shape)
     if exact is None or exact.masks is None:
         return masks
     _require_equal(exact.masks, masks, "a client's votes on")
     return exact.masks
+
+
+def _votes(sessions: VoteSessions, sums: NDArray[Any], *, of: int, dtype: Any) -> NDArray[Any]:
+    """Turn a sum of vectors into votes of a dtype that holds them; whole votes must be in range, or it would wrap."""
+    found = sessions.votes(sums, clients=of)
+    if found.dtype.kind != "f":
+        assert found.min(initial=0) >= 0, f"protocol {sessions.method.protocol}: {of} clients' votes below 0"
+        assert found.max(initial=0) <= of, f"protocol {sessions.method.protocol}: more votes than {of} clients have"
+    return found.astype(dtype, copy=False)
 
 
 def _added(each: Sequence[Rows], dtype: Any) -> Rows:

@@ -191,8 +191,8 @@ class HomomorphicClient:
         opened = []
         try:
             words = [
-                holder.open(content[number * size :][:size], shift=self._run.shift(number))
-                for number in range(self._run.ciphertexts)
+                holder.open(content[at : at + size], shift=self._run.shift(number))
+                for number, at in enumerate(range(0, expected, size))
             ]
             parts = zip(self._plan.vectors, self._layouts, self._run.split(np.concatenate(words)), strict=True)
             for spec, layout, part in parts:

@@ -1,6 +1,6 @@
 """The server of `bfv` and `ckks`, which holds no key; what it can learn is in `protocols.homomorphic.protocol`.
 
-It keeps the running sum of each vector as ciphertexts and, of a submission that is not whole yet, its bytes.
+It keeps the running sum of the session's ciphertexts and, of a submission that is not whole yet, its bytes.
 """
 
 from __future__ import annotations

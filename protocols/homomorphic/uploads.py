@@ -37,8 +37,8 @@ def open_upload(scheme: Scheme, plan: SessionPlan, upload: bytes, helper: Client
     adder, run, size = Adder(choice.parameters), choice.run(plan), choice.parameters.ring.upload_bytes
     try:
         words = [
-            holder.open_loaded(adder.load(upload[number * size :][:size]), shift=run.shift(number))
-            for number in range(run.ciphertexts)
+            holder.open_loaded(adder.load(upload[at : at + size]), shift=run.shift(number))
+            for number, at in enumerate(range(0, run.ciphertexts * size, size))
         ]
     except NotASum:
         raise ValueError("upload must be encrypted under the helper's key") from None

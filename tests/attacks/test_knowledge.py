@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
+from time import sleep
 
 import numpy as np
 
@@ -53,3 +56,36 @@ def test_jobs_share_log_norms_and_companions():
     assert one.norms(CHANNELS[0]) is other.norms(CHANNELS[0])
     third = Companions(replace(setting, slots=9), draws=8, least_sd=0.1)
     assert third.norms(CHANNELS[0]) is not one.norms(CHANNELS[0])
+    wider = Companions(setting, draws=8, least_sd=0.2).norms(CHANNELS[0])
+    assert (wider.usual.sd > one.norms(CHANNELS[0]).usual.sd).all()
+
+
+def test_what_it_was_made_of_stays_as_long_as_it_does():
+    """Or other arrays could come to lie where these did, and be taken for them."""
+    setting = plant("totals", seed=1).setting
+    made = MadeOnce[list[int]]()
+    held = made.get(setting, "a", lambda: [1])
+
+    assert held.made_of[0] is setting.energies
+    assert held.made_of[1] is setting.population
+
+
+def test_who_asks_meanwhile_waits():
+    """It is made once, by whoever asks first."""
+    setting = plant("totals", seed=1).setting
+    made, calls, both = MadeOnce[list[int]](), [], Barrier(2)
+
+    def make():
+        calls.append(1)
+        sleep(0.05)
+        return calls
+
+    def ask():
+        both.wait()
+        return made.get(setting, "a", make)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = (each.result() for each in [pool.submit(ask), pool.submit(ask)])
+
+    assert one is other
+    assert calls == [1]

@@ -14,7 +14,7 @@ from attacks.margin_likelihood import MarginLikelihood, mask_line, totals_line
 from attacks.margins import cutoffs_from, removal_probability, usual_cutoffs
 from tests.attacks.planted import auc, plant
 
-ATTACK = MarginLikelihood(draws=32, steps=6, least_rate=0.01)
+ATTACK = MarginLikelihood(draws=32, steps=6, first_order_from=99, least_rate=0.01)
 
 
 def scores_of(game, attack=ATTACK):
@@ -85,6 +85,16 @@ def test_scores_are_the_formula(kind, noise_sd, ratio, targets):
     expected = by_loop(game, ratio)
 
     np.testing.assert_allclose(scores_of(game), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("per_client", "steps"), [(1, 6), (2, 0)])
+def test_cutoffs_are_solved_where_a_candidate_moves_them_far(per_client, steps):
+    """Where it is all that a client has; else they are moved to first order."""
+    game = plant("totals", seed=1, targets=2, strangers=0, observed=2, labelled=2, reference=2, per_client=per_client)
+    found = scores_of(game, replace(ATTACK, first_order_from=2))
+
+    np.testing.assert_array_equal(found, scores_of(game, replace(ATTACK, steps=steps)))
+    assert not np.array_equal(found, scores_of(game, replace(ATTACK, steps=6 - steps)))
 
 
 @pytest.mark.parametrize("clients", [1, 3, 5])

@@ -25,6 +25,14 @@ def test_normal_cdf_is_close():
     np.testing.assert_allclose(normal_cdf(z), norm.cdf(z), atol=2.5e-4)
 
 
+def test_arrays_that_nobody_may_write_to_are_read():
+    """Nor need they be contiguous."""
+    z = np.linspace(-2, 2, 9)
+    z.setflags(write=False)
+
+    np.testing.assert_allclose(normal_cdf(z[::-1]), norm.cdf(-z), atol=2.5e-4)
+
+
 def test_removal_probability_is_of_the_margin():
     """Phi((cutoff - log-weight - mean) / sd), for every client, row and channel."""
     log_weights, spread = example()

@@ -193,6 +193,20 @@ def test_ckks_and_bfv_refuse_negative_and_spent(chosen, scheme):
         holder.open(adder.sum_to_wire(total))
 
 
+def test_ckks_refuses_a_word_below_its_own_bound(chosen):
+    """Words of several vectors lie in one ciphertext; how far below zero one may be says nothing of the next."""
+    parameters, _ = chosen(Scheme.CKKS, 8)
+    holder, adder = KeyHolder(parameters, KEY), Adder(parameters)
+    wire = adder.sum_to_wire(adder.load(holder.encrypt(np.array([5, -3, 0], np.int64).view(np.uint64))))
+    shift = np.zeros(4096, np.uint64)
+    shift[0] = shift[2] = 100
+    with pytest.raises(NotASum):
+        holder.open(wire, shift=shift)
+    shift[1] = 3
+
+    assert holder.open(wire, shift=shift)[:3].view(np.int64).tolist() == [5, -3, 0]
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("count", [500, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_no_bytes_crash_the_adder(chosen, scheme, count):

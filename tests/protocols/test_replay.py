@@ -13,7 +13,8 @@ from protocols.replay import Replay, Submissions, replay
 
 VOTES = (VectorSpec("votes", 130, 1), VectorSpec("more", 9, 1))
 SIGNED = (VectorSpec("centred", 130, 3, signed=True), VectorSpec("noisy", 9, 2, signed=True, headroom=40))
-KINDS = pytest.mark.parametrize("vectors", [VOTES, SIGNED], ids=["votes", "signed"])
+LONG = (VectorSpec("long", 4096, 2**40), *VOTES)  # several ciphertexts
+KINDS = pytest.mark.parametrize("vectors", [VOTES, SIGNED, LONG], ids=["votes", "signed", "long"])
 
 
 def random_vectors(plan, seed=0):

@@ -34,7 +34,7 @@ from protocols.wire import (
 FRAME = Frame("plain", Step.CONFIRM, bytes(range(32)))
 PEN = ClientPen(5, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"wire").digest()))
 HEADER_HEX = (
-    "46505341 01 04 706c61696e000000 05000000 02000000 "
+    "46505341 02 04 706c61696e000000 05000000 02000000 "
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f 0300000000000000"
 )
 
@@ -46,7 +46,7 @@ def test_known_client_message():
     PEN.signing_key.public_key().verify(data[-64:], b"fedprllm/v1/message" + hashlib.sha256(unsigned).digest())
 
     assert data[:-64] == unsigned
-    assert hashlib.sha256(data).hexdigest() == "5403e74011c08308a03c5ccbfa52006a98c30d3012d68e69486bb7aa0387e22b"
+    assert hashlib.sha256(data).hexdigest() == "a4d8eb46ac1e1649786a2f1a4eb80a1b6baac4e99ebd18255625d23b334e5e06"
 
 
 def test_known_server_message():
@@ -77,7 +77,7 @@ def changed(position, content):
         (b"", "0 bytes are too short for a header of 62"),
         (bytes(61), "61 bytes are too short"),
         (changed(0, b"X"), "first four bytes are not those of this wire format"),
-        (changed(4, b"\2"), "version 2 is not version 1"),
+        (changed(4, b"\1"), "version 1 is not version 2"),
         (changed(5, b"\0"), "step 0 is unknown"),
         (changed(5, b"\6"), "step 6 is unknown"),
         (changed(6, b"PLAIN"), "the protocol name is malformed"),

@@ -73,3 +73,22 @@ def test_a_maker_that_nobody_waits_for_is_stopped_amid_its_work():
     assert is_at_work.wait(10)
     items.close()
     assert was_stopped.is_set()
+
+
+def test_what_makes_items_is_closed_when_nobody_wants_more():
+    """Also while it waits for the next to be asked for, so that what it holds is let go."""
+    is_ready, was_closed = Event(), Event()
+
+    def make(check):
+        try:
+            yield 1
+            is_ready.set()
+            yield 2
+        finally:
+            was_closed.set()
+
+    items = one_ahead(make)
+    next(items)
+    assert is_ready.wait(10)
+    items.close()
+    assert was_closed.is_set()

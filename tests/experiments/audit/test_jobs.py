@@ -90,8 +90,15 @@ def test_observed_rows_come_first(dtype: type) -> None:
 @pytest.mark.parametrize("wrong", [-1, 3, 256])
 def test_observed_votes_that_so_few_clients_cannot_cast_are_refused(wrong: int) -> None:
     """A smaller dtype would turn them into others."""
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match=r"observed votes of totals must be in \[0, 2\]"):
         Maker(2).sight(JOB, np.full((1, 2, 3), wrong, np.int32))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_sums_of_other_clients_than_a_world_has_are_refused(count: int) -> None:
+    """Nothing would be written where they are to be read."""
+    with pytest.raises(ValueError, match=rf"counts=\({count},\) must be from 1 to the 2 clients of a world"):
+        Maker(2).own(count)
 
 
 def test_noise_is_added_in_single_precision() -> None:
@@ -114,3 +121,6 @@ def test_what_colluders_submitted_is_taken_off_the_totals() -> None:
         truth=Truth(np.ones((1, 1), np.int8), np.zeros(1, np.int64)),
     )  # fmt: skip
     assert np.array_equal(job.observed({"additive": seen}, "w"), honest)
+    seen.colluders = {"w": totals["w"] + 1}
+    with pytest.raises(ValueError, match="totals of w must be at least what colluders submitted"):
+        job.observed({"additive": seen}, "w")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.audit import session_crew
 from experiments.audit.session_crew import Assignment, crew_size, seen_blocks
@@ -18,7 +20,10 @@ from experiments.audit.statistics import WindowStatistics
 from experiments.audit.victims import SeenBlock
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.models.matrices import prunable_matrices
+from fedprllm_secure.models.streamed import StreamedModel
+from fedprllm_secure.privacy.budget import BudgetRefused
 from fedprllm_secure.thresholds import Thresholds
+from protocols import Step, UnusableTotals
 from tests.experiments.audit.test_victims import GROUPS, WORLDS
 from tests.experiments.audit.tiny_audit import CLIENTS, method, target, thresholds
 
@@ -98,9 +103,29 @@ def test_no_process_outlives_its_use(assignment: Assignment, tmp_path: Path, mon
     def stop() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        next(seen_blocks(assignment, {}, tmp_path / "again", size=1, check=stop))
+    with session_crew._crew(assignment, tmp_path / "again", 1) as (member,), pytest.raises(KeyboardInterrupt):
+        member.take(stop)  # long before the process has started
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("no such flag"),
+        BudgetRefused("spent"),
+        UnusableTotals("too much noise", session=b"12345678", step=Step.REVEAL, client=3),
+        OSError(errno.ENOSPC, "No space left on device", "numbers"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_that_have_an_exit_status_keep_it(error: Exception) -> None:
+    """They arrive as what they were, whatever their constructor asks for."""
+    found = pickle.loads(pickle.dumps(session_crew._Failure.of(error))).exception()
+
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    for name in ("errno", "strerror", "filename", "session", "step", "client"):
+        assert getattr(found, name, None) == getattr(error, name, None)
 
 
 def test_few_votes_are_sent_in_this_process(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,13 +138,18 @@ def test_few_votes_are_sent_in_this_process(assignment: Assignment, monkeypatch:
     assert crew_size(assignment) == 2
     monkeypatch.setattr(session_crew, "available_cores", lambda: 64)
     assert crew_size(assignment) == len(WORLDS)
+    monkeypatch.setattr(session_crew, "MOST_PROCESSES", 2)
+    assert crew_size(assignment) == 2
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(assignment.statistics.model, "device", torch.device("meta"))
+        assert crew_size(assignment) == 0
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     assert crew_size(assignment) == 0
 
 
 def test_a_model_opens_its_folder_again(statistics: WindowStatistics) -> None:
     """What another process is given of it is where it lies, on which device, in which dtype."""
-    model = statistics.model
+    model = StreamedModel(statistics.model.checkpoint.folder, device=statistics.model.device, dtype=torch.float64)
     again = pickle.loads(pickle.dumps(model))
 
     assert again.checkpoint.sha256 == model.checkpoint.sha256

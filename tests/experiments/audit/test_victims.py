@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from experiments.audit.statistics import AuditBlock, WindowStatistics
-from experiments.audit.victims import SeenBlock, Victims, VoteSessions
+from experiments.audit.victims import SeenBlock, Victims, VoteSessions, gathered
 from experiments.audit.worlds import EMPTY
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.thresholds import Thresholds
@@ -200,15 +200,25 @@ def test_without_noise_nothing_is_noisy(statistics: WindowStatistics, tmp_path: 
     assert all(sessions.noise_sd(what, clients=3) == 0 for what in ("masks", "totals", "less", "released", "choice"))
 
 
-@pytest.mark.parametrize(("clients", "says"), [(CLIENTS, "the totals of"), (1, "a client's votes on")])
+@pytest.mark.parametrize(
+    ("clients", "error", "says"),
+    [
+        (CLIENTS, "first", "protocols disagree on the totals of"),
+        (1, "first", "protocols disagree on a client's votes on"),
+        (CLIENTS, 256, "protocol ckks: more votes than 3 clients have"),
+        (1, -256, "protocol ckks: 1 clients' votes below 0"),
+    ],
+)
 def test_a_protocol_that_adds_up_wrongly_is_found(
-    clients: int, says: str, statistics: WindowStatistics, tmp_path: Path
+    clients: int, error: int | str, says: str, statistics: WindowStatistics, tmp_path: Path
 ) -> None:
-    """Protocols without noise must agree on everything that they show."""
+    """Protocols without noise must agree on everything that they show, and show nothing that a byte cannot hold."""
 
     class Wrong(VoteSessions):
         def votes(self, entries: NDArray[Any], **of: int) -> NDArray[Any]:
-            return entries + (of["clients"] == clients)
+            if of["clients"] != clients:
+                return entries
+            return 1 - np.minimum(entries, 1) if isinstance(error, str) else entries.astype(np.int64) + error
 
     wrong = Wrong(
         statistics,
@@ -220,9 +230,16 @@ def test_a_protocol_that_adds_up_wrongly_is_found(
     )
     with (
         statistics.block(0) as block,
-        pytest.raises(AssertionError, match=f"protocols disagree on {says}"),
+        pytest.raises(AssertionError, match=says),
     ):
         seen_of(block, WORLDS[:1], plain=vote_sessions(statistics, tmp_path / "plain"), wrong=wrong)
+
+
+def test_fewer_runs_than_there_is_room_for_are_refused(statistics: WindowStatistics, tmp_path: Path) -> None:
+    """Nothing would be written where the others are to be read."""
+    victims = Victims(WORLDS, GROUPS, sessions={"plain": vote_sessions(statistics, tmp_path / "plain")})
+    with statistics.block(0) as block, pytest.raises(ValueError, match="runs=4 must be as many as come, 3"):
+        gathered(victims.runs(block), runs=4)
 
 
 def test_statistics_are_not_votes(statistics: WindowStatistics, tmp_path: Path) -> None:
