@@ -140,6 +140,16 @@ class Contributions:
         """The windows behind every contribution as the attacker holds them: it makes its own worlds of these."""
         return np.concatenate([self.known, self.groups[len(self.known) :]])
 
+    def energies(self, of_windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add up windows' energies (windows, channels) to those of candidates, as known, and of the population.
+
+        Nobody may write to them: what attacks make of them is kept for others.
+        """
+        found = of_windows[self.known].sum(1), of_windows[self.groups[self.population]].sum(1)
+        for each in found:
+            each.setflags(write=False)
+        return found
+
     @classmethod
     def of(cls, plan: AuditPlan, texts: AuditTexts) -> Contributions:
         """Lay windows out."""

@@ -162,11 +162,7 @@ class RecordedGame:
     @cached_property
     def _known_energies(self) -> tuple[np.ndarray, np.ndarray]:
         """Energies of candidates and of the population; the same arrays for all jobs, so that attacks share work."""
-        energies, groups = self.statistics.energies, self.contributions.groups
-        found = energies[self.contributions.known].sum(1), energies[groups[self.contributions.population]].sum(1)
-        for each in found:
-            each.setflags(write=False)
-        return found
+        return self.contributions.energies(self.statistics.energies)
 
     def setting(self, job: Job) -> Setting:
         """Give what the attacker knows of a job."""

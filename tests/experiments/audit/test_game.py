@@ -102,6 +102,10 @@ def test_the_attacker_knows_what_it_is_said_to_know(statistics: WindowStatistics
     configuration = Configuration("additive")
     jobs = game.jobs(cells_of(configuration, colluders=1), {"additive": Noisy()}, KINDS)
     setting, less = game.setting(jobs["totals"]), game.setting(jobs["totals less colluders"])
+    assert setting.energies is less.energies  # what attacks make of them is kept for others
+    assert setting.population is less.population
+    assert not setting.energies.flags.writeable
+    assert not setting.population.flags.writeable
 
     assert np.array_equal(setting.energies[:6], statistics.energies[:6][::-1])
     assert np.array_equal(setting.energies[6:], statistics.energies[6:8])
