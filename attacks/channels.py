@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from attacks.companions import floored
+from attacks.companions import Companions, floored
 from attacks.evidence import Setting
 from attacks.knowledge import Kept, MadeOnce
 
@@ -107,7 +107,7 @@ class LogNorms:
         """
         if len(setting.population) < 2:
             raise ValueError(f"population={len(setting.population)} contributions must be at least 2")
-        a_client = max(1, round(setting.slots / setting.clients))
+        a_client = Companions.slots_of_a_client(setting)
         made = _ONE_CLIENT.get(setting, a_client, lambda: _one_client(setting, a_client))
         return cls(clients=setting.clients, of_one=made)
 

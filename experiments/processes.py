@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 CONTEXT = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
 _ORPHANED = 1
@@ -15,6 +16,12 @@ _ORPHANED = 1
 def available_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def how_it_ended(process: BaseProcess) -> str:
+    """Say how a process that is gone went."""
+    code = process.exitcode or 0
+    return f"signal {-code}, as when memory runs out" if code < 0 else f"status {code}"
 
 
 def serve_parent() -> None:

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from experiments.audit.ahead import Check
 from experiments.audit.statistics import KeptStatistics
 from experiments.audit.victims import SeenBlock, Victims, VoteSessions, gathered
-from experiments.processes import CONTEXT, available_cores, serve_parent
+from experiments.processes import CONTEXT, available_cores, how_it_ended, serve_parent
 from fedprllm_secure.errors import InputError
 from fedprllm_secure.method import Method
 from fedprllm_secure.models.matrices import prunable_matrices
@@ -169,9 +169,7 @@ class _Member:
             said = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            code = self.process.exitcode or 0
-            how = f"signal {-code}, as when memory runs out" if code < 0 else f"status {code}"
-            raise RuntimeError(f"a process that held sessions ended ({how})") from None
+            raise RuntimeError(f"a process that held sessions ended ({how_it_ended(self.process)})") from None
         if isinstance(said, _Failure):
             raise said.exception()
         found: dict[str, SeenBlock] = said

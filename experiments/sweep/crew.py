@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 
 from experiments.cli import UNEXPECTED
-from experiments.processes import CONTEXT, available_cores, serve_parent
+from experiments.processes import CONTEXT, available_cores, how_it_ended, serve_parent
 from experiments.sweep.tasks import Outcome, Task, perform
 from fedprllm_secure.shared_work import SharedWork
 
@@ -179,9 +179,7 @@ class _Crew:
 
 
 def _lost(process: BaseProcess) -> Outcome:
-    code = process.exitcode or 0
-    how = f"signal {-code}, as when memory runs out" if code < 0 else f"status {code}"
-    return Outcome(UNEXPECTED, f"fedprllm: the process that was at it ended ({how})", 0.0)
+    return Outcome(UNEXPECTED, f"fedprllm: the process that was at it ended ({how_it_ended(process)})", 0.0)
 
 
 def _serve(connection: Connection, shared_bytes: int, threads: int) -> None:

@@ -15,6 +15,11 @@ from protocols.packing import Layout, Words
 from protocols.session import SessionPlan
 
 
+def word_counts(plan: SessionPlan, layouts: Sequence[Layout]) -> list[int]:
+    """Return the number of words of each vector of a plan."""
+    return [layout.words(spec.length) for spec, layout in zip(plan.vectors, layouts, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Words of one vector that lie in one ciphertext.
@@ -47,8 +52,7 @@ class RunOfWords:
     @classmethod
     def of(cls, plan: SessionPlan, layouts: Sequence[Layout], degree: int) -> RunOfWords:
         """Lay the vectors of a plan end to end."""
-        counts = tuple(layout.words(spec.length) for spec, layout in zip(plan.vectors, layouts, strict=True))
-        return cls(counts, tuple(layout.shift() for layout in layouts), degree)
+        return cls(tuple(word_counts(plan, layouts)), tuple(layout.shift() for layout in layouts), degree)
 
     @property
     def ciphertexts(self) -> int:

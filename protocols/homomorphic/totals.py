@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from protocols.homomorphic.run_of_words import word_counts
 from protocols.packing import Integers, Layout, Words, unpack
 from protocols.session import SessionPlan
 
@@ -45,11 +46,7 @@ def unpack_sum(words: Words, layout: Layout, length: int, largest: int) -> Integ
 
 def totals_bytes(plan: SessionPlan, layouts: Sequence[Layout]) -> int:
     """Return the length of a report of all totals."""
-    return WORD_BYTES * sum(_counts(plan, layouts))
-
-
-def _counts(plan: SessionPlan, layouts: Sequence[Layout]) -> list[int]:
-    return [layout.words(vector.length) for vector, layout in zip(plan.vectors, layouts, strict=True)]
+    return WORD_BYTES * sum(word_counts(plan, layouts))
 
 
 def decode_totals(body: bytes, plan: SessionPlan, layouts: Sequence[Layout], survivors: int) -> list[Integers]:
@@ -58,7 +55,7 @@ def decode_totals(body: bytes, plan: SessionPlan, layouts: Sequence[Layout], sur
     Raises:
         ValueError: If the length is wrong, or as `unpack_sum`.
     """
-    counts = _counts(plan, layouts)
+    counts = word_counts(plan, layouts)
     if len(body) != totals_bytes(plan, layouts):
         raise ValueError(f"totals of {len(body)} bytes must have {totals_bytes(plan, layouts)}")
     words = np.frombuffer(body, "<u8").astype(np.uint64, copy=False)
