@@ -228,61 +228,48 @@ def _room(rows: Rows, runs: int) -> Rows:
 
 def _seen(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlock | None) -> SeenBlock:
     """Put together what a session shows; where ``exact`` shows it too, check that it is equal and share the arrays."""
-    clients, dtype = sessions.num_clients, np.float32 if sessions.noises else votes_dtype(sessions.num_clients)
-
-    def votes(sums: Mapping[str, Any], *, of: int) -> Rows:
-        return {
-            matrix.name: _votes(sessions, sums[matrix.name], of=of, dtype=dtype).reshape(1, *matrix.shape)
-            for matrix in block.matrices
-        }
-
-    totals = votes(held.seen.totals, of=clients)
+    clients = sessions.num_clients
+    totals = _votes(sessions, block, held.seen.totals, of=clients)
     if exact is None:
         chosen = sessions.payload.choose(block.view(), held.left, survivors=clients)
         choice: Rows = {name: each.cpu().numpy().view(np.uint8)[None] for name, each in chosen.items()}
     else:
         _require_equal(exact.totals, totals, "the totals of")
         totals, choice = exact.totals, exact.choice
+    masks: Rows | None = None
+    if held.vectors:
+        own = [_votes(sessions, block, held.vectors[client], of=1) for client in sorted(held.vectors)]
+        masks = {name: np.concatenate([each[name] for each in own]) for name in totals}
+        if exact is not None and exact.masks is not None:
+            _require_equal(exact.masks, masks, "a client's votes on")
+            masks = exact.masks
     is_central = bool(sessions.noises) and not sessions.noises[0].is_distributed
-    colluding = [votes(vectors, of=1) for vectors in held.colluding.values()]
+    colluding = [_votes(sessions, block, vectors, of=1) for vectors in held.colluding.values()]
     return SeenBlock(
-        masks=_masks(sessions, block, held, exact),
+        masks=masks,
         totals=totals,
-        released=votes(held.left, of=clients) if is_central else totals,
+        released=_votes(sessions, block, held.left, of=clients) if is_central else totals,
         choice=choice,
-        colluders=_added(colluding, dtype) if colluding else None,
+        colluders={name: np.add.reduce([each[name] for each in colluding], dtype=totals[name].dtype) for name in totals}
+        if colluding
+        else None,
     )
 
 
-def _masks(sessions: VoteSessions, block: AuditBlock, held: Held, exact: SeenBlock | None) -> Rows | None:
-    if not held.vectors:
-        return None
-    masks = {}
+def _votes(sessions: VoteSessions, block: AuditBlock, sums: Mapping[str, Any], *, of: int) -> Rows:
+    """Turn sums of ``of`` clients' vectors into votes, (1, out, in) a matrix, of a dtype that holds them.
+
+    Raises:
+        AssertionError: whole votes are out of range, where the dtype would make others of them.
+    """
+    dtype, found = np.float32 if sessions.noises else votes_dtype(of), {}
     for matrix in block.matrices:
-        dtype = np.float32 if sessions.noises else np.uint8
-        own = [
-            _votes(sessions, held.vectors[client][matrix.name], of=1, dtype=dtype) for client in sorted(held.vectors)
-        ]
-        masks[matrix.name] = np.stack(own).reshape(len(own), *matrix.shape)
-    if exact is None or exact.masks is None:
-        return masks
-    _require_equal(exact.masks, masks, "a client's votes on")
-    return exact.masks
-
-
-def _votes(sessions: VoteSessions, sums: NDArray[Any], *, of: int, dtype: Any) -> NDArray[Any]:
-    """Turn a sum of vectors into votes of a dtype that holds them; whole votes must be in range, or it would wrap."""
-    found = sessions.votes(sums, clients=of)
-    if found.dtype.kind != "f":
-        largest = found.view(f"u{found.itemsize}").max(
-            initial=0
-        )  # without its sign, a vote below 0 is above all others
-        assert largest <= of, f"protocol {sessions.method.protocol}: votes of {of} clients beyond [0, {of}]"
-    return found.astype(dtype, copy=False)
-
-
-def _added(each: Sequence[Rows], dtype: Any) -> Rows:
-    return {name: np.add.reduce([rows[name] for rows in each], dtype=dtype) for name in each[0]}
+        votes = sessions.votes(sums[matrix.name], clients=of)
+        if not sessions.noises:
+            largest = votes.view(f"u{votes.itemsize}").max(initial=0)  # a vote below 0 is then above all others
+            assert largest <= of, f"protocol {sessions.method.protocol}: votes of {of} clients beyond [0, {of}]"
+        found[matrix.name] = votes.astype(dtype, copy=False).reshape(1, *matrix.shape)
+    return found
 
 
 def _require_equal(known: Rows, found: Rows, what: str) -> None:
